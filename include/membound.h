@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/* membound: LLM inference is memory-bound. For every token the machine reads the model's active
+ * weights once, so tokens/s = memory bandwidth / bytes read per token.
+ *
+ * This is the whole public API. It compiles alone as C11 and as C++17. The library never prints,
+ * never exits and keeps no global state.
+ *
+ * Conventions
+ *   errors     functions return int: MB_OK (0) or a negative code of MB_ERRORS. Where a function
+ *              takes `struct mb_err *err` it may be NULL; on failure it holds one line that names
+ *              the thing at fault and the mend.
+ *   ownership  callers own what they pass in; what the library opens, the matching _free() or
+ *              _close() frees. _free(NULL) is allowed. Strings inside a struct live as long as
+ *              the struct's owner.
+ *   units      stand in the names: _bytes, _bytes_per_s, _s. Sizes are printed in GiB (2^30), rates in
+ *              GB/s (1e9).
+ *   threads    an object may be used by one thread at a time, different objects by different threads. */
+#ifndef MEMBOUND_H
+#define MEMBOUND_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MB_VERSION "0.1.0"
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
+/* The one list of codes: X(name, value, exit code of the program, text). Exit codes: 0 done, 1 the answer
+ * is no, 2 usage, 3 bad input file, 4 missing hardware or resource, 5 internal. */
+#define MB_ERRORS(X)                                                                               \
+    X(MB_OK, 0, 0, "done")                                                                         \
+    X(MB_EINVAL, -1, 2, "invalid argument")                                                        \
+    X(MB_ENAME, -2, 2, "unknown name")                                                             \
+    X(MB_ERANGE, -3, 2, "value out of range")                                                      \
+    X(MB_ENOENT, -4, 3, "no such file")                                                            \
+    X(MB_EIO, -5, 3, "cannot be read")                                                             \
+    X(MB_EFORMAT, -6, 3, "invalid content")                                                        \
+    X(MB_EWRITE, -7, 4, "cannot be written")                                                       \
+    X(MB_ENOMEM, -8, 4, "out of memory")                                                           \
+    X(MB_ENOHW, -9, 4, "missing hardware")                                                         \
+    X(MB_ENOTSUP, -10, 4, "not supported here")                                                    \
+    X(MB_ENODATA, -11, 1, "unknown figure")                                                        \
+    X(MB_EREJECT, -12, 4, "measurement rejected")                                                  \
+    X(MB_ENET, -13, 4, "network failure")                                                          \
+    X(MB_ECANCEL, -14, 1, "cancelled")                                                             \
+    X(MB_EINTERNAL, -15, 5, "internal error")
+
+enum mb_code {
+#define MB_CODE_ENUM(name, value, exit_code, text) name = (value),
+    MB_ERRORS(MB_CODE_ENUM)
+#undef MB_CODE_ENUM
+};
+
+/* Detail of a failure: "THING: what is wrong; the mend". Always terminated, never longer than the field;
+ * control characters are replaced, so that it is one line whatever the input held. */
+struct mb_err {
+    int code;
+    char text[400];
+};
+
+/* Name of a code ("MB_EFORMAT"), its general text, and the program's exit code for it. Unknown codes
+ * answer like MB_EINTERNAL. */
+const char *mb_code_name(int code);
+const char *mb_code_text(int code);
+int mb_code_exit(int code);
+
+/* ---- units and tables for people ------------------------------------------------------------ */
+
+#define MB_GIB 1073741824.0
+#define MB_MIB 1048576.0
+
+/* Write a size ("24.0 GiB", "512 MiB", "96 B"), a rate ("1008 GB/s", "59.3 GB/s"), a count of seconds
+ * ("3 minutes", "2 days") into buf of n bytes; returns buf. NaN and negative values give "unknown". */
+char *mb_format_bytes(double bytes, char *buf, size_t n);
+char *mb_format_rate(double bytes_per_s, char *buf, size_t n);
+char *mb_format_age(double seconds, char *buf, size_t n);
+
+/* Read a size: "24", "24GiB", "24 GB" (both 2^30: memory is sold in binary units), "512M", "96B"; a bare number is in
+ * GiB. Returns MB_OK; MB_EINVAL: not a size, negative, or over 2^60 bytes. */
+int mb_parse_bytes(const char *text, uint64_t *out_bytes);
+
+/* A table of text: columns are aligned, cells are copied, and the last column wraps at the given width.
+ * Cells may hold UTF-8; widths count code points. */
+struct mb_table;
+enum mb_align { MB_LEFT, MB_RIGHT };
+enum mb_style { MB_PLAIN, MB_BOLD, MB_DIM, MB_GOOD, MB_WARN, MB_BAD };
+
+/* A new table of n_columns (1..16); NULL when out of memory. */
+struct mb_table *mb_table_new(unsigned n_columns);
+void mb_table_free(struct mb_table *table);
+/* Alignment of a column (default left), and its heading (default none). */
+void mb_table_column(struct mb_table *table, unsigned column, const char *heading, enum mb_align align);
+/* Append a row of empty cells; then set its cells. Out of memory is remembered and told by print. */
+void mb_table_row(struct mb_table *table);
+void mb_table_cell(struct mb_table *table, unsigned column, enum mb_style style, const char *text);
+/* Print with the given indent, wrapped at width (0: no wrapping), with ANSI colours if colour is set.
+ * Returns MB_OK; MB_ENOMEM: a cell could not be stored; MB_EWRITE: the stream failed. */
+int mb_table_print(const struct mb_table *table, FILE *out, unsigned indent, unsigned width, int colour);
+
+/* ---- the machine ---------------------------------------------------------------------------- */
+
+/* Where a figure comes from. */
+enum mb_provenance {
+    MB_UNKNOWN,  /* the value means nothing */
+    MB_MEASURED, /* by this program on this machine; detail says when and how */
+    MB_REPORTED, /* by the OS, firmware or driver; detail names the file or call */
+    MB_SPEC,     /* from a document; detail names it */
+    MB_DERIVED   /* by a formula from other figures; detail states it */
+};
+
+/* "unknown", "measured", "reported", "spec", "derived". */
+const char *mb_provenance_name(enum mb_provenance provenance);
+
+/* A figure about hardware. value is in the unit that the field's name states and means nothing when
+ * provenance is MB_UNKNOWN. detail may be NULL. */
+struct mb_figure {
+    double value;
+    enum mb_provenance provenance;
+    const char *detail;
+};
+
+enum mb_pool_kind {
+    MB_POOL_SYSTEM, /* RAM of the CPU */
+    MB_POOL_VRAM,   /* RAM of a discrete GPU */
+    MB_POOL_UNIFIED /* one RAM read by CPU and GPU, counted once */
+};
+
+/* A place where bytes live. */
+struct mb_pool {
+    const char *id;   /* "ram", "vram0", "unified": unique in its machine, [a-z0-9-]+ */
+    const char *name; /* for people: "DDR5-6000, 2 channels", "NVIDIA GeForce RTX 4090"; may be NULL */
+    enum mb_pool_kind kind;
+    struct mb_figure capacity_bytes;  /* what programs can have at most (a cgroup limit counts) */
+    struct mb_figure installed_bytes; /* what is soldered or plugged in: the size it is sold by */
+    struct mb_figure free_bytes;      /* right now; unknown for catalog machines */
+    struct mb_figure usable_bytes;    /* the part that a GPU may use (unified, vram); unknown for system */
+    const char *raise;                /* how to raise usable_bytes, or NULL */
+    struct mb_figure bandwidth_bytes_per_s;      /* the best sustained read figure known: measured over spec */
+    struct mb_figure bandwidth_spec_bytes_per_s; /* spec or derived peak, whatever was measured */
+};
+
+enum mb_processor_kind { MB_PROCESSOR_CPU, MB_PROCESSOR_GPU };
+
+/* How fast a processor reads a pool (an index into the machine's pools). */
+struct mb_read {
+    unsigned pool;
+    struct mb_figure bytes_per_s;
+};
+
+/* Peak arithmetic for one number format: "f32", "f16", "bf16", "i8", "fp8", "fp4"; dense. */
+struct mb_peak {
+    const char *type;
+    struct mb_figure flops_per_s;
+};
+
+/* A CPU or GPU that reads pools. A field without meaning for the kind is 0 or NULL. */
+struct mb_processor {
+    const char *id;   /* "cpu", "gpu0" */
+    const char *name; /* "AMD EPYC 9355", "NVIDIA GeForce RTX 4090" */
+    enum mb_processor_kind kind;
+    int integrated;          /* GPU: shares the CPU's RAM */
+    unsigned n_cores;        /* CPU: physical cores; GPU: cores as its maker counts them, 0 unknown */
+    unsigned n_threads;      /* CPU: hardware threads that this process may use */
+    unsigned n_numa_nodes;   /* CPU */
+    const char *simd;        /* CPU: "scalar", "avx2", "avx512", "avx512-vnni", "neon", "neon-dotprod" */
+    uint64_t cache_bytes[3]; /* CPU: L1d of one core, L2 of one core, all of the last level; 0 unknown */
+    const char *pci;         /* GPU: "0000:01:00.0" or NULL */
+    const char *driver;      /* GPU: what answered: "nvml 570.86", "vulkan radv", "amdgpu sysfs" */
+    struct mb_figure power_limit_w;
+    struct mb_read *reads;
+    unsigned n_reads;
+    struct mb_peak *peaks;
+    unsigned n_peaks;
+};
+
+/* A transfer path between two pools, one direction. */
+struct mb_link {
+    unsigned from, to; /* pools */
+    const char *name;  /* "PCIe 4.0 x16" or NULL */
+    struct mb_figure bytes_per_s;
+    struct mb_figure latency_s;
+};
+
+enum mb_machine_class {
+    MB_CLASS_CPU,      /* no GPU that a program could use */
+    MB_CLASS_GPU,      /* GPU daily driver: discrete VRAM; 24 GB and up, less is said plainly */
+    MB_CLASS_UNIFIED,  /* unified daily driver: CPU and GPU read one pool; 36 GB minimum */
+    MB_CLASS_DEDICATED /* dedicated inference machine: 96 GB of fast memory and up, 128 ideal */
+};
+
+/* "cpu", "gpu", "unified", "dedicated"; and for people: "GPU daily driver". */
+const char *mb_class_name(enum mb_machine_class machine_class);
+const char *mb_class_title(enum mb_machine_class machine_class);
+
+/* A price somebody paid or asked; amount in units of currency (ISO 4217). */
+struct mb_price {
+    double amount;
+    const char *currency;  /* "USD" */
+    const char *date;      /* "2025-10" */
+    const char *condition; /* "new" or "second-hand" */
+    const char *source;
+};
+
+/* Levels of bandwidth that were seen while measuring: on a virtual machine the host moves virtual CPUs, and
+ * bandwidth jumps between levels within seconds. */
+struct mb_level {
+    double bytes_per_s; /* median of the samples at this level */
+    double share;       /* of all samples, 0..1 */
+};
+
+enum mb_measured_kind {
+    MB_MEASURED_READ,  /* processor reads pool */
+    MB_MEASURED_COPY,  /* link: pool -> pool_to */
+    MB_MEASURED_SHARED /* processor reads pool while another processor does, too; bytes_per_s is the sum */
+};
+
+/* One series of a measurement. The rates are bytes per second that were really read. */
+struct mb_measured {
+    enum mb_measured_kind kind;
+    unsigned processor, pool, pool_to;
+    unsigned n_threads; /* CPU threads; 0 for a GPU */
+    unsigned n_samples;
+    double bytes_per_s; /* the level that holds: what a plan should count on */
+    double median_bytes_per_s, min_bytes_per_s, max_bytes_per_s;
+    double spread; /* (p90 - p10) / median of the samples */
+    struct mb_level levels[4];
+    unsigned n_levels;
+    uint64_t buffer_bytes;
+    double latency_s;    /* copy: one small transfer, there and waited for; 0 not measured */
+    const char *method;  /* "avx2 loads, 2 MiB pages, 2 threads" */
+    const char *rejected; /* why the figure is not used, or NULL */
+};
+
+struct mb_measurement {
+    const char *date;    /* UTC, "2026-11-23T01:19:43Z" */
+    const char *version; /* of membound */
+    double age_s;        /* when it was loaded; 0 for a fresh one */
+    double took_s;
+    int quick;
+    struct mb_measured *series;
+    unsigned n_series;
+};
+
+enum mb_origin { MB_ORIGIN_DETECTED, MB_ORIGIN_CATALOG, MB_ORIGIN_FILE };
+
+/* Pools + processors + links. Read it freely; only the library writes it. Everything in it lives until
+ * mb_machine_free(). */
+struct mb_machine {
+    const char *name;
+    enum mb_origin origin;
+    enum mb_machine_class machine_class;
+    const char *class_reason; /* one sentence: why this class */
+    const char *class_change; /* one sentence: what would change it; NULL if nothing would */
+    const char *os;           /* "Linux 6.1, x86_64"; catalog: "macOS", "Linux, Windows"; may be NULL */
+    const char *virtual_by;   /* "KVM" when the CPU says that it is virtual, else NULL */
+    const char *fingerprint;  /* same hardware, same text (detected machines; else NULL) */
+    struct mb_pool *pools;
+    unsigned n_pools;
+    struct mb_processor *processors;
+    unsigned n_processors;
+    struct mb_link *links;
+    unsigned n_links;
+    const char **notes; /* what could not be learnt and how to learn it, one sentence each */
+    unsigned n_notes;
+    const struct mb_measurement *measurement; /* NULL: none */
+    const struct mb_price *price;             /* catalog: NULL unknown */
+    struct mb_figure power_idle_w, power_load_w;
+    void *owner; /* private to the library */
+};
+
+/* Detection. Zero-initialise for defaults. */
+struct mb_detect_opts {
+    const char *root;       /* NULL or "/": this machine. Else a recorded machine (tests/trees/README.md) */
+    int allow_software_gpu; /* keep llvmpipe and other software devices: for tests only */
+    int no_gpu;             /* do not open GPU libraries */
+};
+
+/* Detect the pools, processors and links of a machine.
+ *   out  out  [1] written only on MB_OK; free with mb_machine_free()
+ * What can't be read stays unknown and is named in notes; a strange file never fails the detection.
+ * Returns MB_OK; MB_ENOENT: root is no readable directory; MB_ENOMEM. */
+int mb_machine_detect(const struct mb_detect_opts *opts, struct mb_machine **out, struct mb_err *err);
+
+/* The catalog machine of that name or alias (case and punctuation do not matter).
+ * Returns MB_OK; MB_ENAME: none or several fit, err offers the nearest names; MB_ENOMEM. */
+int mb_machine_catalog(const char *name, struct mb_machine **out, struct mb_err *err);
+
+/* Read a hand-written machine (docs/json.md, "machine"): the JSON that mb_machine_json() writes; only pools with
+ * kind and capacity_bytes are required.
+ * Returns MB_OK; MB_ENOENT, MB_EIO, MB_EFORMAT (err names line or key), MB_ENOMEM. */
+int mb_machine_read(const char *path, struct mb_machine **out, struct mb_err *err);
+
+void mb_machine_free(struct mb_machine *machine);
+
+/* The machine as JSON text (docs/json.md); free with mb_text_free(). Returns MB_OK; MB_ENOMEM. */
+int mb_machine_json(const struct mb_machine *machine, char **out, struct mb_err *err);
+void mb_text_free(char *text);
+
+/* Write the JSON to a file: whole or not at all (temporary file, then rename).
+ * Returns MB_OK; MB_EWRITE; MB_ENOMEM. */
+int mb_machine_save(const struct mb_machine *machine, const char *path, struct mb_err *err);
+
+/* One line of the catalog list, best first: fast memory size, then its bandwidth, then compute. */
+struct mb_catalog_row {
+    const char *name;
+    enum mb_machine_class machine_class;
+    double fast_bytes;         /* unified, or the VRAM of all cards; system RAM for CPU-only machines */
+    double bandwidth_bytes_per_s; /* of the fastest such pool; 0 unknown */
+    double peak_flops_per_s;      /* f16 dense of one GPU; 0 unknown */
+    unsigned desirability;        /* 1 = best */
+    struct mb_price price;        /* currency NULL: unknown */
+};
+
+/* All catalog machines in order of desirability. rows are valid until mb_catalog_rows_free().
+ * Returns MB_OK; MB_EFORMAT: the built-in data is broken; MB_ENOMEM. */
+int mb_catalog_rows(struct mb_catalog_row **out, size_t *out_n, struct mb_err *err);
+void mb_catalog_rows_free(struct mb_catalog_row *rows);
+
+/* Called by long functions: what is done now, and the share of the work done (0..1). */
+typedef void mb_progress_fn(void *user, const char *what, double share);
+
+/* Measurement. Zero-initialise for defaults. */
+struct mb_measure_opts {
+    int quick;              /* under 5 s instead of under 30 s */
+    unsigned n_threads_max; /* 0: every hardware thread */
+    uint64_t buffer_bytes;  /* 0: four times the last cache and over 1 GiB where memory allows */
+    int no_gpu;
+    int allow_software_gpu;
+    mb_progress_fn *progress; /* may be NULL; called by the calling thread */
+    void *user;
+    const volatile int *cancel; /* may be NULL; set to non-zero to stop */
+};
+
+/* Measure the sustained read bandwidth of each pool of this machine by each processor that reads it, both
+ * directions of each link, and CPU and GPU at once on unified pools. Takes a machine of mb_machine_detect(); its
+ * figures become measured ones. docs/measurement.md states the method.
+ * Returns MB_OK; MB_EINVAL: not a detected live machine; MB_ENOMEM: not even 64 MiB are free;
+ * MB_EREJECT: no series was accepted, err says why; MB_ECANCEL. */
+int mb_machine_measure(struct mb_machine *machine, const struct mb_measure_opts *opts, struct mb_err *err);
+
+/* Keep a measurement in, or take the newest one of this fingerprint from, the SQLite file `path` (its directory is
+ * made). The history is a convenience: callers go on without it when these fail.
+ * load: MB_OK; MB_ENODATA: none for this machine; MB_EIO: unreadable or corrupt. save: MB_OK; MB_EWRITE; MB_EINVAL:
+ * nothing measured. */
+int mb_history_load(const char *path, struct mb_machine *machine, struct mb_err *err);
+int mb_history_save(const char *path, const struct mb_machine *machine, struct mb_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
