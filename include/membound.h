@@ -48,7 +48,8 @@ extern "C" {
     X(MB_EREJECT, -12, 4, "measurement rejected")                                                  \
     X(MB_ENET, -13, 4, "network failure")                                                          \
     X(MB_ECANCEL, -14, 1, "cancelled")                                                             \
-    X(MB_EINTERNAL, -15, 5, "internal error")
+    X(MB_EINTERNAL, -15, 5, "internal error")                                                      \
+    X(MB_EMORE, -16, 3, "more bytes are needed")
 
 enum mb_code {
 #define MB_CODE_ENUM(name, value, exit_code, text) name = (value),
