@@ -30,13 +30,21 @@ json_t *mb_json_text(const char *text)
     return string ? string : json_string("(not UTF-8)");
 }
 
+static int is_whole(double value)
+{
+    return value == floor(value) && fabs(value) < 9007199254740992.0;
+}
+
 json_t *mb_json_number(double value)
 {
     if (!isfinite(value))
         return json_null();
-    if (value == floor(value) && fabs(value) < 9007199254740992.0)
-        return json_integer((json_int_t)value);
-    return json_real(value);
+    /* Take what the 12 digits of mb_json_dump() show, so that text that was read back is written the same again. */
+    char shown[40];
+    snprintf(shown, sizeof shown, "%.12g", value);
+    if (!is_whole(value))
+        value = strtod(shown, NULL);
+    return is_whole(value) ? json_integer((json_int_t)value) : json_real(value);
 }
 
 json_t *mb_json_count(uint64_t value)

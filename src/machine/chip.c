@@ -10,10 +10,20 @@
 #include <string.h>
 #include <strings.h>
 
+/* One chip: its text, and what was read from it once it was asked for. */
+struct item {
+    const struct mb_embedded *file;
+    size_t at, n;    /* where in the file */
+    unsigned number; /* in its file */
+    enum { UNREAD, READ, BROKEN } state;
+    struct mb_chip chip;
+};
+
+/* JSON is read chip by chip, when somebody asks: all of it would cost each start of the program milliseconds. */
 struct mb_chips {
     struct mb_arena arena;
-    struct mb_chip *chips;
-    unsigned n_chips;
+    struct item *items;
+    unsigned n_items;
 };
 
 /* The entry being read: its reader and its sources. */
@@ -59,7 +69,7 @@ static void read_memory(struct entry *entry, struct mb_chip *chip, const json_t 
     size_t mark = mb_reader_enter(reader, "memory");
     if (memory)
         mb_reader_keys(reader, memory, keys, MB_COUNT(keys));
-    chip->memory_type = mb_reader_text(reader, memory, "type", MB_REQUIRED);
+    chip->memory_type = mb_reader_text(reader, memory, "type", MB_OPTIONAL);
     uint64_t bits = mb_reader_count(reader, memory, "bus_bits", 65536, MB_OPTIONAL);
     uint64_t channels = mb_reader_count(reader, memory, "channels", 64, MB_OPTIONAL);
     double transfers = mb_reader_number(reader, memory, "mega_transfers_per_s", 100, 1e6, MB_OPTIONAL);
@@ -265,101 +275,181 @@ static void read_chip(struct mb_reader *reader, struct mb_chip *chip, const json
     mb_reader_leave(reader, mark);
 }
 
-/* One file: {"schema": 1, "chips": [..]}. */
-static void read_file(struct mb_chips *chips, struct mb_reader *reader, const json_t *root)
+/* Read a chip now if it was not read before; NULL when its entry is broken. */
+static const struct mb_chip *chip_of(const struct mb_chips *chips, unsigned at, struct mb_err *err)
 {
-    static const char *const keys[] = {"schema", "chips", "note"};
-    mb_reader_keys(reader, root, keys, MB_COUNT(keys));
-    if (mb_reader_number(reader, root, "schema", 0, 1e6, MB_REQUIRED) != 1)
-        mb_reader_fail(reader, "schema", "not 1");
-    const json_t *list = mb_reader_array(reader, root, "chips", 2000, MB_REQUIRED);
-    for (size_t i = 0; i < json_array_size(list) && !reader->code; i++) {
-        struct mb_chip chip = {0};
-        size_t mark = mb_reader_enter(reader, "chips[%zu]", i);
-        read_chip(reader, &chip, json_array_get(list, i));
-        if (!reader->code && mb_chip_by_id(chips, chip.id))
-            mb_reader_fail(reader, "id", "\"%s\" exists already", chip.id);
-        struct mb_chip *new = reader->code ? NULL : mb_arena_append(&chips->arena, &chips->chips, &chips->n_chips, sizeof *new);
-        if (new)
-            *new = chip;
-        mb_reader_leave(reader, mark);
+    /* What was read is kept for the next question; to callers nothing changes. */
+    struct mb_chips *keep = (struct mb_chips *)chips;
+    struct item *item = keep->items + at;
+    if (item->state == UNREAD) {
+        const char *text = (const char *)item->file->bytes + item->at;
+        json_t *root = mb_json_parse(text, item->n, item->file->name, err);
+        struct mb_reader reader = {.arena = &keep->arena, .file = item->file->name, .err = err};
+        mb_reader_enter(&reader, "chips[%u]", item->number);
+        if (root)
+            read_chip(&reader, &item->chip, root);
+        item->state = root && !reader.code ? READ : BROKEN;
+        json_decref(root);
     }
+    return item->state == READ ? &item->chip : NULL;
+}
+
+/* Does the text of a chip hold these words, whatever their case? The quick test before an entry is read. */
+static int mentions(const struct item *item, const char *words, size_t n)
+{
+    const char *text = (const char *)item->file->bytes + item->at;
+    int first = tolower((unsigned char)*words);
+    for (size_t i = 0; i + n <= item->n; i++)
+        if (tolower((unsigned char)text[i]) == first && strncasecmp(text + i, words, n) == 0)
+            return 1;
+    return 0;
+}
+
+/* Surrounding blanks cut: start and *n. */
+static const char *trim(const char *text, size_t *n)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    *n = strlen(text);
+    while (*n && isspace((unsigned char)text[*n - 1]))
+        --*n;
+    return text;
+}
+
+/* Find where each chip stands in a file: the elements of "chips", by counting braces outside of texts. */
+static void index_file(struct mb_chips *chips, const struct mb_embedded *file)
+{
+    const char *text = (const char *)file->bytes;
+    const char *list = strstr(text, "\"chips\"");
+    size_t at = list ? (size_t)(list - text) + 7 : file->n, start = 0;
+    int depth = 0, in_text = 0;
+    unsigned number = 0;
+    for (; at < file->n; at++) {
+        if (in_text) {
+            if (text[at] == '\\')
+                at++;
+            else
+                in_text = text[at] != '"';
+        } else if (text[at] == '"') {
+            in_text = 1;
+        } else if (text[at] == '{' && depth++ == 0) {
+            start = at;
+        } else if (text[at] == '}' && --depth == 0) {
+            struct item *item = mb_arena_append(&chips->arena, &chips->items, &chips->n_items, sizeof *item);
+            if (item)
+                *item = (struct item){.file = file, .at = start, .n = at + 1 - start, .number = number++};
+        } else if (text[at] == ']' && depth == 0) {
+            return;
+        }
+    }
+}
+
+/* Check a whole file, and that index_file() has found all chips of it: {"schema": 1, "chips": [..]}. */
+static int check_file(const struct mb_chips *chips, const struct mb_embedded *file, struct mb_err *err)
+{
+    static const char *const keys[] = {"schema", "chips"};
+    json_t *root = mb_json_parse((const char *)file->bytes, file->n, file->name, err);
+    if (!root)
+        return err->code;
+    struct mb_arena arena = {0};
+    struct mb_reader reader = {.arena = &arena, .file = file->name, .err = err};
+    mb_reader_keys(&reader, root, keys, MB_COUNT(keys));
+    if (mb_reader_number(&reader, root, "schema", 0, 1e6, MB_REQUIRED) != 1)
+        mb_reader_fail(&reader, "schema", "not 1");
+    size_t n = json_array_size(mb_reader_array(&reader, root, "chips", 2000, MB_REQUIRED)), n_found = 0;
+    for (unsigned i = 0; i < chips->n_items; i++)
+        n_found += chips->items[i].file == file;
+    if (n != n_found)
+        mb_reader_fail(&reader, "chips", "%zu elements, of which %zu are objects", n, n_found);
+    json_decref(root);
+    mb_arena_free(&arena);
+    return reader.code;
 }
 
 size_t mb_chips_count(const struct mb_chips *chips)
 {
-    return chips->n_chips;
+    return chips->n_items;
 }
 
 const struct mb_chip *mb_chips_at(const struct mb_chips *chips, size_t at)
 {
-    return at < chips->n_chips ? chips->chips + at : NULL;
+    return at < chips->n_items ? chip_of(chips, (unsigned)at, NULL) : NULL;
 }
 
 const struct mb_chip *mb_chip_by_id(const struct mb_chips *chips, const char *id)
 {
-    for (unsigned i = 0; i < chips->n_chips && id; i++)
-        if (strcmp(chips->chips[i].id, id) == 0)
-            return chips->chips + i;
+    for (unsigned i = 0; i < chips->n_items && id && *id; i++) {
+        const struct mb_chip *chip = mentions(chips->items + i, id, strlen(id)) ? chip_of(chips, i, NULL) : NULL;
+        if (chip && strcmp(chip->id, id) == 0)
+            return chip;
+    }
     return NULL;
 }
 
 /* Equal without case and surrounding blanks. */
 static int same_name(const char *a, const char *b)
 {
-    while (isspace((unsigned char)*a))
-        a++;
-    while (isspace((unsigned char)*b))
-        b++;
-    size_t na = strlen(a), nb = strlen(b);
-    while (na && isspace((unsigned char)a[na - 1]))
-        na--;
-    while (nb && isspace((unsigned char)b[nb - 1]))
-        nb--;
+    size_t na, nb;
+    a = trim(a, &na);
+    b = trim(b, &nb);
     return na && na == nb && strncasecmp(a, b, na) == 0;
 }
 
-static int has_name(const struct mb_chip *chip, const char *name)
+static int is_among(const char *const *names, unsigned n, const char *name)
 {
-    for (unsigned i = 0; i < chip->n_match; i++)
-        if (same_name(chip->match[i], name))
+    for (unsigned i = 0; i < n && name; i++)
+        if (same_name(names[i], name))
             return 1;
     return 0;
 }
 
-const struct mb_chip *mb_chip_find_cores(const struct mb_chips *chips, const char *name, unsigned n_cpu_cores,
-                                         unsigned n_gpu_cores)
+static int has_capacity(const struct mb_chip *chip, double bytes)
 {
-    const struct mb_chip *found = NULL;
-    for (unsigned i = 0; i < chips->n_chips && name; i++) {
-        const struct mb_chip *chip = chips->chips + i;
-        if (!has_name(chip, name) || (n_cpu_cores && chip->n_cpu_cores && chip->n_cpu_cores != n_cpu_cores) ||
-            (n_gpu_cores && chip->n_gpu_cores && chip->n_gpu_cores != n_gpu_cores))
-            continue;
-        if (found)
-            return NULL;
-        found = chip;
+    for (unsigned i = 0; i < chip->n_capacities; i++)
+        if (bytes >= chip->capacities_bytes[i] * 0.93 && bytes <= chip->capacities_bytes[i] * 1.01)
+            return 1;
+    return chip->n_capacities == 0;
+}
+
+/* Does no hint beyond the name speak against the chip? What the chip's entry leaves open speaks for nobody. */
+static int fits(const struct mb_chip *chip, const struct mb_chip_hints *hints)
+{
+    if (hints->pci_id && chip->n_pci && !is_among(chip->pci, chip->n_pci, hints->pci_id))
+        return 0;
+    if (hints->n_cpu_cores && chip->n_cpu_cores && chip->n_cpu_cores != hints->n_cpu_cores)
+        return 0;
+    if (hints->n_gpu_cores && chip->n_gpu_cores && chip->n_gpu_cores != hints->n_gpu_cores)
+        return 0;
+    return !(hints->memory_bytes > 0) || has_capacity(chip, hints->memory_bytes);
+}
+
+const struct mb_chip *mb_chip_find_like(const struct mb_chips *chips, const struct mb_chip_hints *hints)
+{
+    const struct mb_chip *named = NULL, *fitting = NULL;
+    unsigned n_named = 0, n_fitting = 0;
+    for (int by_pci = 0; by_pci < 2 && !n_named; by_pci++) {
+        const char *words = by_pci ? hints->pci_id : hints->name;
+        size_t n = 0;
+        words = words ? trim(words, &n) : NULL;
+        for (unsigned i = 0; i < chips->n_items && n; i++) {
+            const struct mb_chip *chip = mentions(chips->items + i, words, n) ? chip_of(chips, i, NULL) : NULL;
+            if (!chip || !(by_pci ? is_among(chip->pci, chip->n_pci, words) : is_among(chip->match, chip->n_match, words)))
+                continue;
+            named = chip;
+            n_named++;
+            if (fits(chip, hints)) {
+                fitting = chip;
+                n_fitting++;
+            }
+        }
     }
-    return found;
+    /* A name that only one chip has is enough: firmware hides cores and memory, and PCI ids are often missing here. */
+    return n_named == 1 ? named : n_fitting == 1 ? fitting : NULL;
 }
 
 const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *name, const char *pci_id)
 {
-    const struct mb_chip *found = mb_chip_find_cores(chips, name, 0, 0);
-    for (unsigned i = 0; i < chips->n_chips && !found && name; i++)
-        if (has_name(chips->chips + i, name))
-            return NULL; /* shared: a PCI id does not tell the variants apart, either */
-    for (unsigned i = 0, done = found != NULL; i < chips->n_chips && !done && pci_id; i++) {
-        const struct mb_chip *chip = chips->chips + i;
-        for (unsigned k = 0; k < chip->n_pci; k++) {
-            if (!same_name(chip->pci[k], pci_id))
-                continue;
-            if (found && found != chip)
-                return NULL;
-            found = chip;
-        }
-    }
-    return found;
+    return mb_chip_find_like(chips, &(struct mb_chip_hints){.name = name, .pci_id = pci_id});
 }
 
 struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes, struct mb_arena *arena,
@@ -391,24 +481,55 @@ struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes
     return mb_figure_of(capacity_bytes, MB_DERIVED, "all of its memory");
 }
 
+void mb_chips_close(struct mb_chips *chips)
+{
+    if (!chips)
+        return;
+    mb_arena_free(&chips->arena);
+    free(chips);
+}
+
+/* Index the files without reading them. */
+static struct mb_chips *index_files(const struct mb_embedded *files, size_t n_files)
+{
+    struct mb_chips *chips = calloc(1, sizeof *chips);
+    for (size_t i = 0; chips && i < n_files; i++)
+        if (strncmp(files[i].name, "chips/", 6) == 0)
+            index_file(chips, files + i);
+    if (chips && chips->arena.failed) {
+        mb_chips_close(chips);
+        return NULL;
+    }
+    return chips;
+}
+
+int mb_chips_open(struct mb_chips **out, struct mb_err *err)
+{
+    struct mb_chips *chips = index_files(mb_embedded_files, mb_embedded_n_files);
+    if (!chips)
+        return mb_fail_memory(err);
+    *out = chips;
+    return MB_OK;
+}
+
 int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_chips **out, struct mb_err *err)
 {
     struct mb_err unseen;
     if (!err)
         err = &unseen;
-    struct mb_chips *chips = calloc(1, sizeof *chips);
+    struct mb_chips *chips = index_files(files, n_files);
     if (!chips)
         return mb_fail_memory(err);
     int code = MB_OK;
-    for (size_t i = 0; i < n_files && !code; i++) {
-        if (strncmp(files[i].name, "chips/", 6) != 0)
-            continue;
-        json_t *root = mb_json_parse((const char *)files[i].bytes, files[i].n, files[i].name, err);
-        struct mb_reader reader = {.arena = &chips->arena, .file = files[i].name, .err = err};
-        if (root)
-            read_file(chips, &reader, root);
-        code = root ? reader.code : err->code;
-        json_decref(root);
+    for (size_t i = 0; i < n_files && !code; i++)
+        if (strncmp(files[i].name, "chips/", 6) == 0)
+            code = check_file(chips, files + i, err);
+    for (unsigned i = 0; i < chips->n_items && !code; i++) {
+        const struct mb_chip *chip = chip_of(chips, i, err);
+        if (!chip)
+            code = err->code;
+        else if (mb_chip_by_id(chips, chip->id) != chip)
+            code = mb_fail(err, MB_EFORMAT, "%s: %s: id: exists already", chips->items[i].file->name, chip->id);
     }
     if (!code && chips->arena.failed)
         code = mb_fail_memory(err);
@@ -417,17 +538,4 @@ int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_ch
     else
         *out = chips;
     return code;
-}
-
-int mb_chips_open(struct mb_chips **out, struct mb_err *err)
-{
-    return mb_chips_parse(mb_embedded_files, mb_embedded_n_files, out, err);
-}
-
-void mb_chips_close(struct mb_chips *chips)
-{
-    if (!chips)
-        return;
-    mb_arena_free(&chips->arena);
-    free(chips);
 }

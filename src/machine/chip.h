@@ -26,7 +26,7 @@ struct mb_chip {
     unsigned n_match;
     const char **pci; /* "10de:2684" */
     unsigned n_pci;
-    const char *memory_type; /* "GDDR6X" */
+    const char *memory_type; /* "GDDR6X" or NULL */
     unsigned bus_bits;       /* all channels together */
     double mega_transfers_per_s;
     double *capacities_bytes; /* sizes that are sold; none for kind cpu */
@@ -49,26 +49,37 @@ struct mb_chip {
 
 struct mb_chips;
 
-/* Read the chips of the program, or (parse) of given files; only names below "chips/" are read.
- * Returns MB_OK; MB_EFORMAT: err names file, chip and key; MB_ENOMEM. */
+/* The chips of the program; entries are read when they are asked for, and one that is broken (a test sees to it that
+ * none is) counts as absent. Returns MB_OK; MB_ENOMEM. */
 int mb_chips_open(struct mb_chips **out, struct mb_err *err);
-int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_chips **out, struct mb_err *err);
 void mb_chips_close(struct mb_chips *chips);
 
+/* Read and check all entries of files below "chips/"; the files must outlive the chips.
+ * Returns MB_OK; MB_EFORMAT: err names file, chip and key; MB_ENOMEM. */
+int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_chips **out, struct mb_err *err);
+
+/* How many, and each; NULL for a broken one. */
 size_t mb_chips_count(const struct mb_chips *chips);
 const struct mb_chip *mb_chips_at(const struct mb_chips *chips, size_t at);
 
 /* The chip of that id, or NULL. */
 const struct mb_chip *mb_chip_by_id(const struct mb_chips *chips, const char *id);
 
-/* The chip that a driver or the OS calls `name`, or that sits behind a PCI id ("10de:2684"); both may be NULL. A name
- * matches as a whole, without case and surrounding blanks, never in part: "Tesla M40" is no Apple M4. Where several chips
- * share the name (Apple sells one name with different core counts), or the PCI id, the answer is NULL. */
-const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *name, const char *pci_id);
+/* What is known about a chip; NULL or 0: not known. */
+struct mb_chip_hints {
+    const char *name;   /* as a driver or the OS tells it */
+    const char *pci_id; /* "10de:2684" */
+    unsigned n_cpu_cores, n_gpu_cores;
+    double memory_bytes; /* as programs see it: up to 7 % less than what is sold */
+};
 
-/* The same for a name that several chips share: the counts that are known (not 0) must agree, too. */
-const struct mb_chip *mb_chip_find_cores(const struct mb_chips *chips, const char *name, unsigned n_cpu_cores,
-                                         unsigned n_gpu_cores);
+/* The chip of that name, else the chip behind that PCI id. A name matches as a whole, without case and surrounding
+ * blanks, never in part: "Tesla M40" is no Apple M4. Where several chips fit (Apple sells one name with different core
+ * counts), the other hints decide; NULL when none or several are left. */
+const struct mb_chip *mb_chip_find_like(const struct mb_chips *chips, const struct mb_chip_hints *hints);
+
+/* The same with only a name and a PCI id; both may be NULL. */
+const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *name, const char *pci_id);
 
 /* What a GPU may use of a pool of capacity bytes, and how to raise it (*raise may become NULL). Texts go into the arena. */
 struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes, struct mb_arena *arena,

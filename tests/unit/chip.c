@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#define SOURCES "\"sources\":{\"s1\":\"a document\"}"
+#define SOURCES "\"sources\":{\"s1\":\"a document\",\"s3\":\"a \\\"}]{ b\"}"
 #define CARD                                                                                       \
     "{\"id\":\"rtx-4090\",\"kind\":\"gpu\",\"name\":\"NVIDIA GeForce RTX 4090\",\"vendor\":\"NVIDIA\","  \
     "\"match\":[\"NVIDIA GeForce RTX 4090\"],\"pci\":[\"10de:2684\"],"                             \
@@ -25,10 +25,11 @@
 
 static int parse(const char *chips_json, struct mb_chips **out, struct mb_err *err)
 {
-    char text[8192];
+    static char text[8192]; /* must outlive the chips */
     int n = snprintf(text, sizeof text, "{\"schema\":1,\"chips\":[%s]}", chips_json);
     assert_true(n > 0 && (size_t)n < sizeof text);
-    struct mb_embedded file = {"chips/test.json", (const unsigned char *)text, (size_t)n};
+    static struct mb_embedded file = {"chips/test.json", (const unsigned char *)text, 0};
+    file.n = (size_t)n;
     return mb_chips_parse(&file, 1, out, err);
 }
 
@@ -74,9 +75,14 @@ static void names_match_whole(void **state)
     assert_null(mb_chip_find(chips, NULL, "10de:2685"));
     /* One name, two chips: the cores decide, and without them nothing does. */
     assert_null(mb_chip_find(chips, "Apple M4 Max", NULL));
-    assert_string_equal(mb_chip_find_cores(chips, "Apple M4 Max", 0, 40)->id, "m4-max-40");
-    assert_string_equal(mb_chip_find_cores(chips, "apple m4 max", 0, 32)->id, "m4-max-32");
-    assert_null(mb_chip_find_cores(chips, "Apple M4 Max", 0, 20));
+    struct mb_chip_hints hints = {.name = "apple m4 max", .n_gpu_cores = 40};
+    assert_string_equal(mb_chip_find_like(chips, &hints)->id, "m4-max-40");
+    hints.n_gpu_cores = 32;
+    assert_string_equal(mb_chip_find_like(chips, &hints)->id, "m4-max-32");
+    hints.n_gpu_cores = 20;
+    assert_null(mb_chip_find_like(chips, &hints));
+    hints = (struct mb_chip_hints){.name = "Apple M4 Max", .memory_bytes = 48 * MB_GIB};
+    assert_null(mb_chip_find_like(chips, &hints));
     mb_chips_close(chips);
 }
 
@@ -116,6 +122,7 @@ static void wrong_entries_are_refused(void **state)
     assert_int_equal(parse("{", &chips, &err), MB_EFORMAT);
     assert_int_equal(parse("{", &chips, NULL), MB_EFORMAT);
     assert_int_equal(parse("1", &chips, &err), MB_EFORMAT);
+    assert_non_null(strstr(err.text, "1 elements, of which 0 are objects"));
 }
 
 static void limits_of_what_a_gpu_may_use(void **state)
@@ -146,14 +153,25 @@ static void embedded_chips_are_valid(void **state)
     (void)state;
     struct mb_chips *chips = NULL;
     struct mb_err err = {0};
-    if (mb_chips_open(&chips, &err) != MB_OK)
+    if (mb_chips_parse(mb_embedded_files, mb_embedded_n_files, &chips, &err) != MB_OK)
         fail_msg("%s", err.text);
     for (size_t i = 0; i < mb_chips_count(chips); i++) {
         const struct mb_chip *chip = mb_chips_at(chips, i);
-        for (unsigned m = 0; m < chip->n_match; m++)
-            assert_non_null(mb_chip_find_cores(chips, chip->match[m], chip->n_cpu_cores, chip->n_gpu_cores));
+        for (unsigned m = 0; m < chip->n_match; m++) {
+            struct mb_chip_hints hints = {chip->match[m], chip->n_pci ? chip->pci[0] : NULL, chip->n_cpu_cores,
+                                          chip->n_gpu_cores, chip->n_capacities ? chip->capacities_bytes[0] : 0};
+            if (mb_chip_find_like(chips, &hints) != chip)
+                fail_msg("%s is not found by its own name \"%s\"", chip->id, chip->match[m]);
+        }
     }
     assert_null(mb_chips_at(chips, mb_chips_count(chips)));
+    size_t n = mb_chips_count(chips);
+    mb_chips_close(chips);
+    /* Reading on demand finds the same. */
+    assert_int_equal(mb_chips_open(&chips, &err), MB_OK);
+    assert_int_equal(mb_chips_count(chips), n);
+    for (size_t i = 0; i < n; i++)
+        assert_non_null(mb_chips_at(chips, i));
     mb_chips_close(chips);
     mb_chips_close(NULL);
 }
