@@ -322,6 +322,10 @@ struct mb_catalog_row {
 int mb_catalog_rows(struct mb_catalog_row **out, size_t *out_n, struct mb_err *err);
 void mb_catalog_rows_free(struct mb_catalog_row *rows);
 
+/* The same list as JSON text: {"machines": [{name, class, fast_bytes, bandwidth_bytes_per_s, peak_flops_per_s,
+ * desirability, price}]}; free with mb_text_free(). Returns MB_OK; MB_EFORMAT; MB_ENOMEM. */
+int mb_catalog_json(char **out, struct mb_err *err);
+
 /* Called by long functions: what is done now, and the share of the work done (0..1). */
 typedef void mb_progress_fn(void *user, const char *what, double share);
 

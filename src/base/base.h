@@ -92,7 +92,8 @@ json_t *mb_json_number(double value);
 json_t *mb_json_count(uint64_t value);
 /* {"<unit key>": value, "provenance": .., "detail": ..}; value null when unknown. */
 json_t *mb_json_figure(const struct mb_figure *figure, const char *unit_key);
-/* Serialise (indented by 2, keys in insertion order), stealing root. *out is freed with mb_text_free(). Returns MB_OK; MB_ENOMEM. */
+/* Serialise (indented by 2, keys in insertion order), stealing root. *out is freed with
+ * mb_text_free(). Returns MB_OK; MB_ENOMEM. */
 int mb_json_dump(json_t *root, char **out, struct mb_err *err);
 
 #endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* What the verbs of the program share: options, the terminal, and where this person's files are. The cli uses the
+ * library through membound.h only. */
+#ifndef MB_CLI_H
+#define MB_CLI_H
+
+#include "membound.h"
+
+/* ---- options ---- */
+
+enum option_kind {
+    OPTION_FLAG,  /* int *: set to 1 */
+    OPTION_TEXT,  /* const char **: the argument */
+    OPTION_COUNT, /* uint64_t *: a whole number, 0 and up */
+    OPTION_BYTES  /* uint64_t *: a size, "24GiB" */
+};
+
+struct option {
+    const char *name;     /* "measure": typed as --measure */
+    enum option_kind kind;
+    void *target;
+    const char *argument; /* "FILE" for help; NULL for flags */
+    const char *help;     /* one line */
+};
+
+/* A verb's command line: options anywhere, positional arguments collected, "--" ends options. --help is known to every verb. */
+struct command {
+    const char *name;      /* "machine"; "" for the program itself */
+    const char *synopsis;  /* "[NAME | FILE.json] [options]" */
+    const char *summary;   /* one sentence */
+    const char *examples;  /* lines, ready to print */
+    const struct option *options;
+    unsigned n_options;
+    unsigned max_positional;
+};
+
+enum parse_result { PARSE_GO, PARSE_STOP /* help was printed */, PARSE_BAD /* told on stderr; exit 2 */ };
+
+/* Parse argv[1..argc). positional gets up to command->max_positional arguments (NULL-filled). */
+enum parse_result command_parse(const struct command *command, int argc, char **argv, const char **positional);
+void command_help(const struct command *command, FILE *out);
+
+/* ---- terminal ---- */
+
+struct terminal {
+    unsigned width; /* of stdout; 80 where unknown */
+    int colour;     /* stdout is a terminal, NO_COLOR is unset and TERM is not "dumb" */
+};
+
+struct terminal terminal_of_stdout(void);
+
+/* A progress line on stderr, shown once work has lasted a second and only on a terminal. */
+struct progress {
+    double began_s, shown_s;
+    int on, visible;
+};
+
+void progress_begin(struct progress *progress);
+void progress_show(void *progress, const char *what, double share); /* an mb_progress_fn */
+void progress_end(struct progress *progress);
+
+/* A flag that SIGINT sets; the second SIGINT ends the program. */
+const volatile int *interrupt_flag(void);
+
+/* ---- the person's files ---- */
+
+/* XDG_DATA_HOME/membound/history.db in buf; NULL when there is no home directory. */
+const char *history_path(char *buf, size_t n);
+
+/* Print err as one line on stderr; returns the exit code of the failure. */
+int report(const struct mb_err *err);
+/* Flush stdout; returns code, or 4 with a line on stderr when the output could not be written. */
+int finish_output(int code);
+
+/* ---- verbs: each takes its own name as argv[0] and returns the exit code ---- */
+
+int verb_home(int argc, char **argv);
+int verb_machine(int argc, char **argv);
+
+/* The machine as a screen for people; full adds processors, links and series. */
+void show_machine(const struct mb_machine *machine, int full);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* Command lines: one table per verb gives parsing, help and errors that offer the nearest option. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void command_help(const struct command *command, FILE *out)
+{
+    fprintf(out, "usage: membound%s%s %s\n\n%s\n", *command->name ? " " : "", command->name, command->synopsis,
+            command->summary);
+    struct mb_table *table = mb_table_new(2);
+    for (unsigned i = 0; i < command->n_options; i++) {
+        const struct option *option = command->options + i;
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", option->name, option->argument ? " " : "",
+                 option->argument ? option->argument : "");
+        mb_table_row(table);
+        mb_table_cell(table, 0, MB_PLAIN, left);
+        mb_table_cell(table, 1, MB_PLAIN, option->help);
+    }
+    mb_table_row(table);
+    mb_table_cell(table, 0, MB_PLAIN, "--help");
+    mb_table_cell(table, 1, MB_PLAIN, "this text");
+    fputs("\noptions:\n", out);
+    mb_table_print(table, out, 2, 80, 0);
+    mb_table_free(table);
+    fprintf(out, "\nexamples:\n%s", command->examples);
+}
+
+static int bad(const struct command *command, const char *what, const char *thing, const char *mend)
+{
+    fprintf(stderr, "membound: %s%s%s; %s (membound%s%s --help)\n", what, *thing ? " " : "", thing, mend,
+            *command->name ? " " : "", command->name);
+    return PARSE_BAD;
+}
+
+static int unknown_option(const struct command *command, const char *arg)
+{
+    const char *best = NULL;
+    size_t best_common = 1;
+    for (unsigned i = 0; i < command->n_options; i++) {
+        size_t common = 0;
+        while (arg[2 + common] && arg[2 + common] == command->options[i].name[common])
+            common++;
+        if (common > best_common) {
+            best_common = common;
+            best = command->options[i].name;
+        }
+    }
+    char mend[80];
+    if (best)
+        snprintf(mend, sizeof mend, "did you mean --%s?", best);
+    else
+        snprintf(mend, sizeof mend, "see the options");
+    return bad(command, "unknown option", arg, mend);
+}
+
+static int set_value(const struct command *command, const struct option *option, const char *value)
+{
+    char *end;
+    uint64_t *number = option->target;
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(int *)option->target = 1;
+        return PARSE_GO;
+    case OPTION_TEXT:
+        if (!*value)
+            return bad(command, "empty argument of", option->name, "give a name");
+        *(const char **)option->target = value;
+        return PARSE_GO;
+    case OPTION_COUNT:
+        errno = 0;
+        *number = strtoull(value, &end, 10);
+        if (errno || end == value || *end || *value == '-')
+            return bad(command, "not a whole number:", value, "for example 8");
+        return PARSE_GO;
+    case OPTION_BYTES:
+        if (mb_parse_bytes(value, number) != MB_OK)
+            return bad(command, "not a size:", value, "for example 24GiB or 512MiB");
+        return PARSE_GO;
+    }
+    return PARSE_BAD;
+}
+
+enum parse_result command_parse(const struct command *command, int argc, char **argv, const char **positional)
+{
+    unsigned n_positional = 0;
+    int options_ended = 0;
+    for (unsigned i = 0; i < command->max_positional; i++)
+        positional[i] = NULL;
+    for (int a = 1; a < argc; a++) {
+        const char *arg = argv[a];
+        if (!options_ended && strcmp(arg, "--") == 0) {
+            options_ended = 1;
+            continue;
+        }
+        if (!options_ended && (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)) {
+            command_help(command, stdout);
+            return PARSE_STOP;
+        }
+        if (options_ended || arg[0] != '-' || !arg[1]) {
+            if (n_positional == command->max_positional)
+                return bad(command, "unexpected argument", arg, "quote names that hold blanks");
+            positional[n_positional++] = arg;
+            continue;
+        }
+        if (arg[1] != '-')
+            return bad(command, "unknown option", arg, "options are spelled out");
+        size_t length = strcspn(arg + 2, "=");
+        const struct option *option = NULL;
+        for (unsigned i = 0; i < command->n_options; i++)
+            if (strlen(command->options[i].name) == length && strncmp(command->options[i].name, arg + 2, length) == 0)
+                option = command->options + i;
+        if (!option)
+            return unknown_option(command, arg);
+        const char *value = arg[2 + length] == '=' ? arg + 3 + length : NULL;
+        if (option->kind == OPTION_FLAG && value)
+            return bad(command, "no argument is taken by", arg, "leave it out");
+        if (option->kind != OPTION_FLAG && !value) {
+            if (a + 1 == argc)
+                return bad(command, "missing argument of", arg, "give one");
+            value = argv[++a];
+        }
+        int result = set_value(command, option, value);
+        if (result != PARSE_GO)
+            return result;
+    }
+    return PARSE_GO;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* A machine on the screen: pools first, because they decide the speed; then what reads them. */
+#include "cli.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *kind_name(enum mb_pool_kind kind)
+{
+    return kind == MB_POOL_UNIFIED ? "unified" : kind == MB_POOL_VRAM ? "vram" : "system";
+}
+
+static int known(const struct mb_figure *figure)
+{
+    return figure->provenance != MB_UNKNOWN;
+}
+
+static const char *size_of(const struct mb_figure *figure, char *buf, size_t n)
+{
+    return mb_format_bytes(known(figure) ? figure->value : -1, buf, n);
+}
+
+static const char *rate_of(const struct mb_figure *figure, char *buf, size_t n)
+{
+    return mb_format_rate(known(figure) ? figure->value : -1, buf, n);
+}
+
+static enum mb_style style_of(const struct mb_figure *figure)
+{
+    return figure->provenance == MB_MEASURED ? MB_GOOD : known(figure) ? MB_PLAIN : MB_WARN;
+}
+
+static void heading(const char *text, const struct terminal *terminal)
+{
+    printf(terminal->colour ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
+}
+
+/* label, then the text wrapped beside it. */
+static void line(struct mb_table *table, const char *label, const char *text)
+{
+    mb_table_row(table);
+    mb_table_cell(table, 0, MB_DIM, label);
+    mb_table_cell(table, 1, MB_PLAIN, text);
+}
+
+static void provenance_text(const struct mb_figure *figure, char *buf, size_t n)
+{
+    if (!known(figure))
+        snprintf(buf, n, "unknown");
+    else if (figure->detail)
+        snprintf(buf, n, "%s: %s", mb_provenance_name(figure->provenance), figure->detail);
+    else
+        snprintf(buf, n, "%s", mb_provenance_name(figure->provenance));
+}
+
+static void show_pools(const struct mb_machine *machine, const struct terminal *terminal)
+{
+    struct mb_table *table = mb_table_new(6);
+    static const char *const headings[] = {"pool", "kind", "size", "free", "read", "bandwidth is"};
+    for (unsigned c = 0; c < 6; c++)
+        mb_table_column(table, c, headings[c], c >= 2 && c <= 4 ? MB_RIGHT : MB_LEFT);
+    for (unsigned i = 0; i < machine->n_pools; i++) {
+        const struct mb_pool *pool = machine->pools + i;
+        char size[32], free_now[32], rate[32], why[300];
+        mb_table_row(table);
+        mb_table_cell(table, 0, MB_BOLD, pool->id);
+        mb_table_cell(table, 1, MB_PLAIN, kind_name(pool->kind));
+        mb_table_cell(table, 2, MB_PLAIN, size_of(&pool->capacity_bytes, size, sizeof size));
+        mb_table_cell(table, 3, MB_PLAIN, known(&pool->free_bytes) ? size_of(&pool->free_bytes, free_now, sizeof free_now) : "-");
+        mb_table_cell(table, 4, style_of(&pool->bandwidth_bytes_per_s),
+                      rate_of(&pool->bandwidth_bytes_per_s, rate, sizeof rate));
+        provenance_text(&pool->bandwidth_bytes_per_s, why, sizeof why);
+        mb_table_cell(table, 5, MB_DIM, why);
+    }
+    heading("memory pools", terminal);
+    mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+/* What the pool table has no room for: names, nominal sizes, the GPU's part and how to raise it. */
+static void show_pool_details(const struct mb_machine *machine, const struct terminal *terminal, int full)
+{
+    struct mb_table *table = mb_table_new(2);
+    for (unsigned i = 0; i < machine->n_pools; i++) {
+        const struct mb_pool *pool = machine->pools + i;
+        char text[700] = "", size[32], rate[32];
+        int n = 0;
+        if (pool->name)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s", pool->name);
+        if (known(&pool->installed_bytes) && full)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s installed", n ? "; " : "",
+                          size_of(&pool->installed_bytes, size, sizeof size));
+        if (pool->kind == MB_POOL_UNIFIED && known(&pool->usable_bytes))
+            n += snprintf(text + n, sizeof text - (size_t)n, "%sa GPU may use %s", n ? "; " : "",
+                          size_of(&pool->usable_bytes, size, sizeof size));
+        if (pool->kind == MB_POOL_UNIFIED && pool->raise && n < 400)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%sto raise that: %.250s", n ? "; " : "", pool->raise);
+        if (known(&pool->bandwidth_spec_bytes_per_s) && pool->bandwidth_bytes_per_s.provenance == MB_MEASURED)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s by its spec", n ? "; " : "",
+                          rate_of(&pool->bandwidth_spec_bytes_per_s, rate, sizeof rate));
+        if (n)
+            line(table, pool->id, text);
+    }
+    mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+static void processor_text(const struct mb_processor *p, char *buf, size_t n)
+{
+    char cache[32];
+    int used = snprintf(buf, n, "%s", p->name ? p->name : p->kind == MB_PROCESSOR_CPU ? "CPU" : "GPU");
+    if (p->kind == MB_PROCESSOR_CPU) {
+        if (p->n_cores)
+            used += snprintf(buf + used, n - (size_t)used, ", %u core%s", p->n_cores, p->n_cores == 1 ? "" : "s");
+        if (p->n_threads && p->n_threads != p->n_cores)
+            used += snprintf(buf + used, n - (size_t)used, " (%u threads)", p->n_threads);
+        if (p->n_numa_nodes > 1)
+            used += snprintf(buf + used, n - (size_t)used, ", %u NUMA nodes", p->n_numa_nodes);
+        if (p->simd)
+            used += snprintf(buf + used, n - (size_t)used, ", %s", p->simd);
+        if (p->cache_bytes[2])
+            used += snprintf(buf + used, n - (size_t)used, ", %s last-level cache",
+                             mb_format_bytes((double)p->cache_bytes[2], cache, sizeof cache));
+    } else {
+        if (p->integrated)
+            used += snprintf(buf + used, n - (size_t)used, " (integrated)");
+        if (p->driver)
+            used += snprintf(buf + used, n - (size_t)used, ", %.80s", p->driver);
+        if (known(&p->power_limit_w))
+            used += snprintf(buf + used, n - (size_t)used, ", %.0f W limit", p->power_limit_w.value);
+    }
+}
+
+static void show_processors(const struct mb_machine *machine, const struct terminal *terminal)
+{
+    struct mb_table *table = mb_table_new(2);
+    for (unsigned i = 0; i < machine->n_processors; i++) {
+        const struct mb_processor *p = machine->processors + i;
+        char text[400], rate[32], why[300];
+        processor_text(p, text, sizeof text);
+        mb_table_row(table);
+        mb_table_cell(table, 0, MB_BOLD, p->id);
+        mb_table_cell(table, 1, MB_PLAIN, text);
+        for (unsigned r = 0; r < p->n_reads; r++) {
+            provenance_text(&p->reads[r].bytes_per_s, why, sizeof why);
+            snprintf(text, sizeof text, "reads %s at %s, %s", machine->pools[p->reads[r].pool].id,
+                     rate_of(&p->reads[r].bytes_per_s, rate, sizeof rate), why);
+            if (known(&p->reads[r].bytes_per_s))
+                line(table, "", text);
+        }
+        for (unsigned k = 0; k < p->n_peaks; k++) {
+            provenance_text(&p->peaks[k].flops_per_s, why, sizeof why);
+            snprintf(text, sizeof text, "%s: %.4g TFLOP/s, %s", p->peaks[k].type, p->peaks[k].flops_per_s.value / 1e12, why);
+            line(table, "", text);
+        }
+    }
+    heading("processors", terminal);
+    mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+static void show_links(const struct mb_machine *machine, const struct terminal *terminal)
+{
+    struct mb_table *table = mb_table_new(3);
+    for (unsigned i = 0; i < machine->n_links; i++) {
+        const struct mb_link *link = machine->links + i;
+        char ends[80], rate[32], why[400], latency[40] = "", text[480];
+        snprintf(ends, sizeof ends, "%s to %s", machine->pools[link->from].id, machine->pools[link->to].id);
+        provenance_text(&link->bytes_per_s, why, sizeof why);
+        if (known(&link->latency_s))
+            snprintf(latency, sizeof latency, "; %.0f us for one transfer", link->latency_s.value * 1e6);
+        snprintf(text, sizeof text, "%s%s%s%s", link->name ? link->name : "", link->name ? "; " : "", why, latency);
+        mb_table_row(table);
+        mb_table_cell(table, 0, MB_BOLD, ends);
+        mb_table_cell(table, 1, style_of(&link->bytes_per_s), rate_of(&link->bytes_per_s, rate, sizeof rate));
+        mb_table_cell(table, 2, MB_DIM, text);
+    }
+    mb_table_column(table, 1, NULL, MB_RIGHT);
+    heading("links", terminal);
+    mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+static void series_name(const struct mb_machine *machine, const struct mb_measured *series, char *buf, size_t n)
+{
+    const char *processor = series->processor < machine->n_processors ? machine->processors[series->processor].id : "?";
+    const char *pool = series->pool < machine->n_pools ? machine->pools[series->pool].id : "?";
+    const char *to = series->pool_to < machine->n_pools ? machine->pools[series->pool_to].id : "?";
+    if (series->kind == MB_MEASURED_COPY)
+        snprintf(buf, n, "copy %s to %s", pool, to);
+    else if (series->kind == MB_MEASURED_SHARED)
+        snprintf(buf, n, "%s, CPU and GPU at once", pool);
+    else if (series->n_threads)
+        snprintf(buf, n, "%s reads %s, %u thread%s", processor, pool, series->n_threads, series->n_threads == 1 ? "" : "s");
+    else
+        snprintf(buf, n, "%s reads %s", processor, pool);
+}
+
+static void show_series(const struct mb_machine *machine, const struct terminal *terminal)
+{
+    const struct mb_measurement *m = machine->measurement;
+    struct mb_table *table = mb_table_new(6);
+    static const char *const headings[] = {"series", "holds", "median", "min..max GB/s", "spread", "how"};
+    for (unsigned c = 0; c < 6; c++)
+        mb_table_column(table, c, headings[c], c >= 1 && c <= 4 ? MB_RIGHT : MB_LEFT);
+    for (unsigned i = 0; i < m->n_series; i++) {
+        const struct mb_measured *s = m->series + i;
+        char name[80], holds[32], median[32], range[48], spread[24], how[500];
+        series_name(machine, s, name, sizeof name);
+        snprintf(range, sizeof range, "%.1f..%.1f", s->min_bytes_per_s / 1e9, s->max_bytes_per_s / 1e9);
+        snprintf(spread, sizeof spread, "%.0f %%", s->spread * 100);
+        int n = snprintf(how, sizeof how, "%s%s%s", s->rejected ? "REJECTED: " : "", s->rejected ? s->rejected : "",
+                         !s->rejected && s->method ? s->method : "");
+        for (unsigned l = 0; s->n_levels > 1 && l < s->n_levels && n < 400; l++)
+            n += snprintf(how + n, sizeof how - (size_t)n, "%s%.1f GB/s in %.0f %% of samples", l ? ", " : "; levels: ",
+                          s->levels[l].bytes_per_s / 1e9, s->levels[l].share * 100);
+        mb_table_row(table);
+        mb_table_cell(table, 0, MB_BOLD, name);
+        mb_table_cell(table, 1, s->rejected ? MB_BAD : MB_GOOD, mb_format_rate(s->bytes_per_s, holds, sizeof holds));
+        mb_table_cell(table, 2, MB_PLAIN, mb_format_rate(s->median_bytes_per_s, median, sizeof median));
+        mb_table_cell(table, 3, MB_PLAIN, range);
+        mb_table_cell(table, 4, MB_PLAIN, spread);
+        mb_table_cell(table, 5, MB_DIM, how);
+    }
+    char age[40];
+    mb_format_age(m->age_s, age, sizeof age);
+    char title[200];
+    snprintf(title, sizeof title, "measured %s%s (%s%s, took %.1f s, membound %s)", m->age_s >= 1 ? age : "now",
+             m->age_s >= 1 ? " ago" : "", m->date ? m->date : "?", m->quick ? ", quick" : "", m->took_s,
+             m->version ? m->version : "?");
+    heading(title, terminal);
+    mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+/* The fastest pool that a whole model may live in, for the law's line. */
+static const struct mb_pool *fastest(const struct mb_machine *machine)
+{
+    const struct mb_pool *best = NULL;
+    for (unsigned i = 0; i < machine->n_pools; i++) {
+        const struct mb_pool *pool = machine->pools + i;
+        if (known(&pool->bandwidth_bytes_per_s) &&
+            (!best || pool->bandwidth_bytes_per_s.value > best->bandwidth_bytes_per_s.value))
+            best = pool;
+    }
+    return best;
+}
+
+static void show_law(const struct mb_machine *machine, const struct terminal *terminal)
+{
+    static const double gigabytes[] = {1, 5, 21};
+    const struct mb_pool *pool = fastest(machine);
+    struct mb_table *table = mb_table_new(2);
+    char text[300], rate[32];
+    if (pool) {
+        double bytes_per_s = pool->bandwidth_bytes_per_s.value;
+        int n = snprintf(text, sizeof text, "tokens/s = %s / bytes read per token:",
+                         mb_format_rate(bytes_per_s, rate, sizeof rate));
+        for (unsigned i = 0; i < sizeof gigabytes / sizeof *gigabytes; i++) {
+            double speed = bytes_per_s / (gigabytes[i] * 1e9);
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s %.0f GB %.*f", i ? "," : "", gigabytes[i],
+                          speed >= 9.95 ? 0 : 1, speed);
+        }
+        line(table, "the law", text);
+    } else {
+        line(table, "the law",
+             "tokens/s = bandwidth / bytes read per token, but no bandwidth is known; membound machine --measure");
+    }
+    putchar('\n');
+    mb_table_print(table, stdout, 0, terminal->width, terminal->colour);
+    mb_table_free(table);
+}
+
+static void show_money(const struct mb_machine *machine, struct mb_table *table)
+{
+    char text[300];
+    if (machine->origin != MB_ORIGIN_CATALOG)
+        return;
+    if (machine->price)
+        snprintf(text, sizeof text, "%.0f %s, %s, %s (%.150s)", machine->price->amount, machine->price->currency,
+                 machine->price->condition, machine->price->date, machine->price->source);
+    else
+        snprintf(text, sizeof text, "unknown");
+    line(table, "price", text);
+    if (known(&machine->power_idle_w) || known(&machine->power_load_w)) {
+        char idle[24] = "unknown", load[24] = "unknown";
+        if (known(&machine->power_idle_w))
+            snprintf(idle, sizeof idle, "%.0f W", machine->power_idle_w.value);
+        if (known(&machine->power_load_w))
+            snprintf(load, sizeof load, "%.0f W", machine->power_load_w.value);
+        snprintf(text, sizeof text, "%s idle, %s at inference", idle, load);
+        line(table, "power", text);
+    }
+}
+
+void show_machine(const struct mb_machine *machine, int full)
+{
+    struct terminal terminal = terminal_of_stdout();
+    struct mb_table *table = mb_table_new(2);
+    char text[600];
+    line(table, machine->origin == MB_ORIGIN_DETECTED ? "machine" : machine->origin == MB_ORIGIN_CATALOG ? "catalog" : "file",
+         machine->name ? machine->name : "this machine");
+    snprintf(text, sizeof text, "%s%s%s%s", machine->os ? machine->os : "", machine->virtual_by ? ", virtual (" : "",
+             machine->virtual_by ? machine->virtual_by : "", machine->virtual_by ? ")" : "");
+    if (*text)
+        line(table, "system", text);
+    snprintf(text, sizeof text, "%s: %s", mb_class_title(machine->machine_class), machine->class_reason);
+    line(table, "class", text);
+    if (machine->class_change)
+        line(table, "", machine->class_change);
+    show_money(machine, table);
+    mb_table_print(table, stdout, 0, terminal.width, terminal.colour);
+    mb_table_free(table);
+
+    show_pools(machine, &terminal);
+    show_pool_details(machine, &terminal, full);
+    if (full) {
+        show_processors(machine, &terminal);
+        if (machine->n_links)
+            show_links(machine, &terminal);
+        if (machine->measurement)
+            show_series(machine, &terminal);
+    }
+    if (machine->n_notes) {
+        struct mb_table *notes = mb_table_new(2);
+        for (unsigned i = 0; i < machine->n_notes; i++)
+            line(notes, "-", machine->notes[i]);
+        heading("notes", &terminal);
+        mb_table_print(notes, stdout, 2, terminal.width, terminal.colour);
+        mb_table_free(notes);
+    }
+    show_law(machine, &terminal);
+}

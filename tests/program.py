@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The program as a person uses it: program.py MEMBOUND SOURCE_ROOT. Exit codes, one-line errors, JSON, screens."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
+TREES = ROOT / "tests/trees"
+
+
+class Program(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = tempfile.TemporaryDirectory(prefix="membound-program-")
+        cls.home = pathlib.Path(cls.scratch.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.scratch.cleanup()
+
+    def run_it(self, *args, expect=0, env=None, **kwargs):
+        environment = dict(os.environ, XDG_DATA_HOME=str(self.home / "data"), COLUMNS="80", **(env or {}))
+        done = subprocess.run([PROGRAM, *args], capture_output="stdout" not in kwargs, env=environment, timeout=100, **kwargs)
+        if expect is not None:
+            self.assertEqual(done.returncode, expect, (args, done))
+        self.stdout = (done.stdout or b"").decode()
+        self.stderr = (done.stderr or b"").decode()
+        return self.stdout
+
+    def refused(self, code, *args, names=()):
+        """One line on stderr, nothing on stdout, the right exit code, and the thing at fault named."""
+        self.run_it(*args, expect=code)
+        self.assertEqual(self.stdout, "")
+        self.assertEqual(self.stderr.count("\n"), 1, self.stderr)
+        self.assertTrue(self.stderr.startswith("membound: "), self.stderr)
+        for name in names:
+            self.assertIn(name, self.stderr)
+
+    def test_help_and_version(self):
+        self.assertIn("membound 0.1.0", self.run_it("--version"))
+        self.assertIn("verbs:", self.run_it("--help"))
+        for verb in self.verbs():
+            text = self.run_it(verb, "--help")
+            self.assertIn("examples:", text)
+            self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def verbs(self):
+        text = self.run_it("--help")
+        return [line.split()[0] for line in text.split("verbs:\n")[1].split("\n\n")[0].splitlines()]
+
+    def test_every_verb_and_option_is_in_man_page_and_completions(self):
+        man = (ROOT / "docs/membound.1").read_text().replace("\\-", "-")
+        shells = [(ROOT / "completions" / name).read_text() for name in ("membound.bash", "_membound", "membound.fish")]
+        for verb in self.verbs() + ["home"]:
+            for line in self.run_it(verb, "--help").splitlines():
+                option = line.split()[0] if line.startswith("  --") else None
+                if not option:
+                    continue
+                self.assertIn(option, man, "man page")
+                for shell in shells:
+                    self.assertIn(option[2:], shell, f"completions: {verb} {option}")
+
+    def test_usage_errors(self):
+        self.refused(2, "machin", names=["machin", "machine"])
+        self.refused(2, "machine", "--mesure", names=["--mesure", "--measure"])
+        self.refused(2, "machine", "--threads", "x", names=["x"])
+        self.refused(2, "machine", "--threads", "-1", names=["-1"])
+        self.refused(2, "machine", "--threads", names=["--threads"])
+        self.refused(2, "machine", "a", "b", names=["b"])
+        self.refused(2, "machine", "DGX Spark", "--measure")
+        self.refused(2, "machine", "--list", "DGX Spark")
+        self.refused(2, "--jsn", names=["--json"])
+
+    def test_this_machine(self):
+        first = json.loads(self.run_it("--json"))
+        self.assertEqual(first["origin"], "detected")
+        ram = [p for p in first["pools"] if p["kind"] in ("system", "unified")]
+        self.assertEqual(len(ram), 1)
+        meminfo = {l.split(":")[0]: int(l.split()[1]) * 1024 for l in open("/proc/meminfo") if len(l.split()) > 1}
+        self.assertLessEqual(ram[0]["capacity_bytes"], meminfo["MemTotal"] * 1.02)
+        if not pathlib.Path("/sys/fs/cgroup/memory.max").exists():
+            self.assertGreaterEqual(ram[0]["capacity_bytes"], meminfo["MemTotal"] * 0.98)
+        self.assertEqual(ram[0]["bandwidth"]["provenance"], "measured")
+        self.assertGreater(ram[0]["bandwidth"]["bytes_per_s"], 1e9)
+        self.assertTrue(first["measurement"]["series"])
+        # The second run takes the measurement of the first.
+        second = json.loads(self.run_it("--json"))
+        self.assertEqual(second["measurement"]["date"], first["measurement"]["date"])
+        self.assertEqual(second["fingerprint"], first["fingerprint"])
+        self.assertLessEqual(self.widest(self.run_it()), 80)
+        self.assertLessEqual(self.widest(self.run_it("machine")), 80)
+
+    @staticmethod
+    def widest(text):
+        return max(map(len, text.splitlines()))
+
+    def test_history_is_never_the_answer(self):
+        """A home that can't be written, a corrupt database: the history is lost, not the answer."""
+        blocked = self.home / "blocked"
+        blocked.write_text("a file where a directory should be")
+        self.run_it("machine", "--quick", "--json", env={"XDG_DATA_HOME": str(blocked)})
+        self.assertEqual(self.stderr.count("\n"), 1, self.stderr)
+        self.assertEqual(json.loads(self.stdout)["pools"][0]["bandwidth"]["provenance"], "measured")
+        corrupt = self.home / "corrupt/membound"
+        corrupt.mkdir(parents=True)
+        (corrupt / "history.db").write_bytes(b"not a database at all" * 400)
+        self.run_it("machine", "--json", env={"XDG_DATA_HOME": str(self.home / "corrupt")})
+        self.assertEqual(json.loads(self.stdout)["measurement"], None)
+        self.assertEqual(self.stderr.count("\n"), 1, self.stderr)
+
+    def test_catalog(self):
+        text = self.run_it("machine", "DGX Spark")
+        for word in ("unified", "128", "273 GB/s", "dedicated"):
+            self.assertIn(word, text)
+        self.assertLessEqual(self.widest(text), 80)
+        machine = json.loads(self.run_it("machine", "dgx-spark", "--json"))
+        self.assertEqual((machine["origin"], machine["class"]), ("catalog", "dedicated"))
+        self.refused(2, "machine", "DGX Sprak", names=["DGX Spark"])
+        listing = self.run_it("machine", "--list")
+        self.assertLessEqual(self.widest(listing), 80)
+        rows = json.loads(self.run_it("machine", "--list", "--json"))["machines"]
+        self.assertEqual([row["desirability"] for row in rows], list(range(1, len(rows) + 1)))
+        for row in rows:
+            self.assertIn(row["name"][:20], listing)
+
+    def test_every_catalog_machine_prints_and_round_trips(self):
+        for row in json.loads(self.run_it("machine", "--list", "--json"))["machines"]:
+            saved = self.home / "saved.json"
+            first = json.loads(self.run_it("machine", row["name"], "--json", "--save", str(saved)))
+            again = json.loads(self.run_it("machine", str(saved), "--json"))
+            self.assertEqual(again["origin"], "file")
+            for machine in (first, again):
+                machine.pop("origin")
+            self.assertEqual(first, again, row["name"])
+            self.assertLessEqual(self.widest(self.run_it("machine", row["name"])), 80, row["name"])
+
+    def test_files(self):
+        good = self.home / "what-if.json"
+        good.write_text('{"name": "what if", "pools": [{"kind": "unified", "capacity": "256 GB", "bandwidth": 1.0e12}]}')
+        machine = json.loads(self.run_it("machine", str(good), "--json"))
+        self.assertEqual((machine["name"], machine["class"]), ("what if", "dedicated"))
+        bad = self.home / "bad.json"
+        for text, name in (('{"pools": [', "line"), ('{"pools": []}', "pools"), ('{"pools": [{"kind": "tape"}]}', "tape"),
+                           ('{"pools": [{"kind": "vram", "capacity": "0 GB"}]}', "capacity"), ("[]", "bad.json"),
+                           ('{"pools": [{"kind": "vram", "capacity": "1 GB", "bandwith": 1}]}', "bandwidth"), ("", "bad.json")):
+            bad.write_text(text)
+            self.refused(3, "machine", str(bad), names=["bad.json", name])
+        self.refused(3, "machine", "no/such/file.json", names=["no/such/file.json"])
+        self.refused(3, "machine", str(self.home) + "/", names=[str(self.home)])
+        self.refused(3, "machine", "--root", "/no/such/tree", names=["/no/such/tree"])
+        self.refused(4, "machine", str(good), "--save", "/no/such/dir/x.json", names=["/no/such/dir/x.json"])
+
+    def test_recorded_machines(self):
+        trees = [tree for tree in sorted(TREES.iterdir()) if (tree / "expected.json").exists()]
+        self.assertGreaterEqual(len(trees), 10)
+        for tree in trees:
+            machine = json.loads(self.run_it("machine", "--root", str(tree), "--json"))
+            self.assertEqual(machine["class"], json.loads((tree / "expected.json").read_text())["class"], tree)
+            self.assertLessEqual(self.widest(self.run_it("--root", str(tree))), 80, tree)
+
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "machine", "DGX Spark"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 4)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+
+    def test_software_gpu(self):
+        """The GPU path on Mesa's software device, where that is installed."""
+        machine = json.loads(self.run_it("machine", "--no-gpu", "--json"))
+        self.assertFalse([p for p in machine["processors"] if p["kind"] == "gpu"])
+        machine = json.loads(self.run_it("machine", "--json"))
+        self.assertFalse([p for p in machine["processors"] if p["name"] and "llvmpipe" in p["name"]], "a phantom GPU")
+        machine = json.loads(self.run_it("machine", "--quick", "--software-gpu", "--json"))
+        software = [i for i in machine["processors"] if i["kind"] == "gpu" and "llvmpipe" in i["name"]]
+        if not software:
+            self.skipTest("no software Vulkan device is installed (mesa-vulkan-drivers)")
+        series = [s for s in machine["measurement"]["series"] if s["processor"] == software[0]["id"]]
+        self.assertTrue([s for s in series if s["kind"] == "read" and s["bytes_per_s"] > 0 and not s["rejected"]], series)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=["program.py"], verbosity=2)
