@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+# fish completion for membound
+complete -c membound -f
+complete -c membound -n __fish_use_subcommand -a machine -d 'one machine in full'
+complete -c membound -n __fish_use_subcommand -a home -d 'this machine in one screen'
+complete -c membound -n __fish_use_subcommand -l no-measure -d 'do not measure'
+complete -c membound -n __fish_use_subcommand -l version -d 'version'
+complete -c membound -l json -d JSON
+complete -c membound -l no-gpu -d 'do not open GPU drivers'
+complete -c membound -l software-gpu -d 'keep software GPUs, for tests'
+complete -c membound -l root -r -a '(__fish_complete_directories)' -d 'a recorded machine'
+complete -c membound -l help -d help
+complete -c membound -n '__fish_seen_subcommand_from machine' -a '(__fish_complete_suffix .json)'
+complete -c membound -n '__fish_seen_subcommand_from machine' -l measure -d 'measure this machine'
+complete -c membound -n '__fish_seen_subcommand_from machine' -l quick -d 'measure in under 5 s'
+complete -c membound -n '__fish_seen_subcommand_from machine' -l threads -x -d 'at most N CPU threads'
+complete -c membound -n '__fish_seen_subcommand_from machine' -l list -d 'list the catalog'
+complete -c membound -n '__fish_seen_subcommand_from machine' -l save -r -F -d 'write JSON'
