@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* The inner loops, one table of them. The reference is plain C11 and the specification; each instruction set has a file of
+ * its own, compiled with its own flags, and replaces the entries that it makes faster. The flags are an argument, so that
+ * tests can build every level that the CPU can run. A kernel has no state, and distinct data may be worked on in parallel. */
+#ifndef MB_KERNELS_H
+#define MB_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What the CPU can do and the OS lets it do. */
+enum mb_cpu_flag {
+    MB_CPU_AVX2 = 1 << 0,        /* AVX2, FMA, F16C */
+    MB_CPU_AVX512 = 1 << 1,      /* AVX-512 F, BW, DQ, VL */
+    MB_CPU_AVX512_VNNI = 1 << 2, /* 8-bit dot products */
+    MB_CPU_NEON = 1 << 3,        /* every AArch64 */
+    MB_CPU_NEON_DOTPROD = 1 << 4 /* 8-bit dot products */
+};
+
+/* The raw facts that x86 flags are drawn from: CPUID leaves 1 and 7.0, and XCR0 (0 when the OS does not use XSAVE). */
+struct mb_x86_facts {
+    uint32_t leaf1_ecx, leaf7_ebx, leaf7_ecx;
+    uint64_t xcr0;
+};
+
+/* Flags of those facts. A CPU that has AVX under an OS that does not save its registers does not count as having it. Pure. */
+unsigned mb_cpu_flags_x86(const struct mb_x86_facts *facts);
+
+/* Flags of the CPU that runs this. */
+unsigned mb_cpu_flags(void);
+
+/* "scalar", "avx2", "avx512", "avx512-vnni", "neon" or "neon-dotprod": the highest of the flags. */
+const char *mb_cpu_simd(unsigned flags);
+
+/* Bytes that every read kernel takes a multiple of, and the alignment of where it starts. */
+#define MB_READ_UNIT 512
+#define MB_READ_ALIGN 64
+
+/* sum of the 64-bit words of from[bytes], modulo 2^64. The contract stands at mb_read_sum_ref (read_ref.c). */
+typedef uint64_t mb_read_sum_fn(const void *from, size_t bytes);
+
+struct mb_kernels {
+    const char *read_name; /* of read_sum: "scalar", "avx2", "avx512", "neon" */
+    mb_read_sum_fn *read_sum;
+};
+
+/* The fastest kernels that CPUs with these flags can run. */
+void mb_kernels_init(struct mb_kernels *kernels, unsigned flags);
+
+mb_read_sum_fn mb_read_sum_ref;
+
+/* Overlays, one per file; called by mb_kernels_init() only. */
+#if defined(__x86_64__)
+void mb_kernels_add_avx2(struct mb_kernels *kernels);
+void mb_kernels_add_avx512(struct mb_kernels *kernels);
+#elif defined(__aarch64__)
+void mb_kernels_add_neon(struct mb_kernels *kernels);
+#endif
+
+#endif
