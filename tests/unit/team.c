@@ -216,10 +216,10 @@ static void members_take_no_signals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_caller_gets_its_binding_back), /* first: a later one would find what others left */
         cmocka_unit_test(a_run_calls_its_members_once),
         cmocka_unit_test(a_barrier_orders_memory),
         cmocka_unit_test(starting_and_stopping),
-        cmocka_unit_test(the_caller_gets_its_binding_back),
         cmocka_unit_test(places_spread_over_memory_paths),
         cmocka_unit_test(nodes_are_told),
         cmocka_unit_test(members_take_no_signals),
