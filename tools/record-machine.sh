@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Copy what membound reads about a machine into a directory, so that the machine can be replayed somewhere else.
+# Copy what membound reads about a machine into a directory, so that the machine can be replayed
+# somewhere else.
 #
 #     tools/record-machine.sh DIR [ROOT]
 #
-# DIR must not exist yet. ROOT (default: the live system) is another recorded machine, which is how this script is tested.
-# What can't be read is left out: the SMBIOS table needs root, the rest does not. Serial numbers, asset tags and UUIDs are
-# overwritten, never copied. The layout and what to add by hand: tests/trees/README.md.
+# DIR must not exist yet. ROOT (default: the live system) is another recorded machine, which is how
+# this script is tested. What can't be read is left out: the SMBIOS table needs root, the rest does
+# not. Serial numbers, asset tags and UUIDs are overwritten, never copied. The layout and what to
+# add by hand: tests/trees/README.md.
 
 set -u
 LC_ALL=C
@@ -27,7 +29,8 @@ mkdir -p "$out" || exit 4
 missing=
 copied=0
 
-# Copy ROOT/$1 through the filter in the other arguments (default: cat). sysfs files can fail half-way; those are dropped.
+# Copy ROOT/$1 through the filter in the other arguments (default: cat). sysfs files can fail
+# half-way; those are dropped.
 take() {
     path=$1
     shift
@@ -48,7 +51,8 @@ drop_serial_lines() { grep -v '^Serial'; }
 zero_uuid() { sed 's/GPU-[0-9A-Fa-f?-]*/GPU-00000000-0000-0000-0000-000000000000/'; }
 zero_digits() { tr '[:xdigit:]' '0'; }
 
-# The limits of a cgroup and of all groups around it: any of them binds. $1: mount, $2: path in it, $3...: file names.
+# The limits of a cgroup and of all groups around it: any of them binds. $1: mount, $2: path in it,
+# $3...: file names.
 take_cgroup() {
     mount=$1
     group=${2%/}
@@ -63,9 +67,9 @@ take_cgroup() {
     done
 }
 
-# The SMBIOS table, byte for byte the same length, with everything that identifies a single machine blanked: serial
-# numbers, asset tags and the UUID in the structures that membound reads (0, 1, 2, 4, 16, 17, 127), and the whole content
-# of all others. What can't be parsed is zeroed.
+# The SMBIOS table at its length, with everything that identifies a single machine blanked: serial
+# numbers, asset tags and the UUID in the structures that membound reads (0, 1, 2, 4, 16, 17, 127),
+# and the whole content of all others. What can't be parsed is zeroed.
 blank_dmi() {
     od -An -v -tu1 | awk '
         { for (f = 1; f <= NF; f++) b[n++] = $f }
@@ -94,7 +98,10 @@ blank_dmi() {
                 if (type == 127) { i = j + 2; break }
             }
             for (; i < n; i++) b[i] = 0
-            for (i = 0; i < n; i++) printf "\\0%03o%s", b[i], (i % 64 == 63 || i == n - 1) ? "\n" : ""
+            for (i = 0; i < n; i++) {
+                printf "\\0%03o", b[i]
+                if (i % 64 == 63 || i == n - 1) print ""
+            }
         }' | while read -r line; do printf '%b' "$line"; done
 }
 
@@ -107,7 +114,9 @@ if take proc/self/cgroup; then
     while IFS=: read -r _ controllers group; do
         case ,$controllers, in
         ,,) take_cgroup sys/fs/cgroup "$group" memory.max memory.current ;;
-        *,memory,*) take_cgroup sys/fs/cgroup/memory "$group" memory.limit_in_bytes memory.usage_in_bytes ;;
+        *,memory,*)
+            take_cgroup sys/fs/cgroup/memory "$group" memory.limit_in_bytes memory.usage_in_bytes
+            ;;
         esac
     done <"$out/proc/self/cgroup"
 fi
@@ -127,7 +136,8 @@ for card in "$root"/sys/class/drm/card[0-9]*; do
     case ${card#card} in *[!0-9]*) continue ;; esac
     for name in vendor device class uevent subsystem_vendor subsystem_device boot_vga product_name \
         current_link_speed current_link_width max_link_speed max_link_width pp_dpm_mclk \
-        mem_info_vram_total mem_info_vram_used mem_info_vis_vram_total mem_info_gtt_total mem_info_gtt_used; do
+        mem_info_vram_total mem_info_vram_used mem_info_vis_vram_total \
+        mem_info_gtt_total mem_info_gtt_used; do
         take "sys/class/drm/$card/device/$name"
     done
     take "sys/class/drm/$card/device/unique_id" zero_digits
@@ -142,5 +152,7 @@ take sys/module/amdgpu/parameters/gttsize
 
 echo "$copied files are in $out"
 for path in $missing; do echo "not readable: /$path"; done
-case $missing in *sys/firmware/dmi*) echo "as root the memory modules would be recorded, too" ;; esac
-echo "Read them before you send them: proc/self/cgroup and proc/version can hold names that you chose."
+case $missing in
+*sys/firmware/dmi*) echo "as root the memory modules would be recorded, too" ;;
+esac
+echo "Read them before you send them: proc/self/cgroup and proc/version can hold your own names."

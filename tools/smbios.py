@@ -6,9 +6,10 @@
     smbios.py --hostile OUTDIR           writes a pair that lies wherever it can
     smbios.py --dump DIR                 prints the memory devices of such a pair, as JSON
 
-The description is small and for people; the layouts are those of the public specification DMTF DSP0134 (SMBIOS 3.7), of
-which this file knows types 0, 1, 2, 4, 16, 17 and 127. Serial numbers and asset tags are never written. Only the
-recorded machines in tests/trees use it, so that a reader can be tested on tables of machines that are not at hand.
+The description is small and for people; the layouts are those of the public specification DMTF
+DSP0134 (SMBIOS 3.7), of which this file knows types 0, 1, 2, 4, 16, 17 and 127. Serial numbers and
+asset tags are never written. Only the recorded machines in tests/trees use it, so that a reader can
+be tested on tables of machines that are not at hand.
 """
 
 import json
@@ -16,15 +17,53 @@ import os
 import struct
 import sys
 
-FORM_FACTORS = {"Other": 0x01, "Unknown": 0x02, "Chip": 0x05, "DIMM": 0x09, "Row Of Chips": 0x0B, "SODIMM": 0x0D,
-                "FB-DIMM": 0x0F, "Die": 0x10, "CAMM": 0x11}
-MEMORY_TYPES = {"Other": 0x01, "Unknown": 0x02, "DRAM": 0x03, "DDR3": 0x18, "DDR4": 0x1A, "LPDDR": 0x1B, "LPDDR2": 0x1C,
-                "LPDDR3": 0x1D, "LPDDR4": 0x1E, "HBM": 0x20, "HBM2": 0x21, "DDR5": 0x22, "LPDDR5": 0x23, "HBM3": 0x24}
-TYPE_DETAILS = {"Other": 1 << 1, "Unknown": 1 << 2, "Synchronous": 1 << 7, "Registered": 1 << 13, "Unbuffered": 1 << 14}
+FORM_FACTORS = {
+    "Other": 0x01,
+    "Unknown": 0x02,
+    "Chip": 0x05,
+    "DIMM": 0x09,
+    "Row Of Chips": 0x0B,
+    "SODIMM": 0x0D,
+    "FB-DIMM": 0x0F,
+    "Die": 0x10,
+    "CAMM": 0x11,
+}
+MEMORY_TYPES = {
+    "Other": 0x01,
+    "Unknown": 0x02,
+    "DRAM": 0x03,
+    "DDR3": 0x18,
+    "DDR4": 0x1A,
+    "LPDDR": 0x1B,
+    "LPDDR2": 0x1C,
+    "LPDDR3": 0x1D,
+    "LPDDR4": 0x1E,
+    "HBM": 0x20,
+    "HBM2": 0x21,
+    "DDR5": 0x22,
+    "LPDDR5": 0x23,
+    "HBM3": 0x24,
+}
+TYPE_DETAILS = {
+    "Other": 1 << 1,
+    "Unknown": 1 << 2,
+    "Synchronous": 1 << 7,
+    "Registered": 1 << 13,
+    "Unbuffered": 1 << 14,
+}
 ECC = {"Other": 1, "Unknown": 2, "None": 3, "Parity": 4, "Single-bit ECC": 5, "Multi-bit ECC": 6}
 
 # Length of a type 17 structure in each version of the specification that made it longer.
-TYPE17_LENGTHS = {21: "2.1", 27: "2.3", 28: "2.6", 34: "2.7", 40: "2.8", 84: "3.2", 92: "3.3", 100: "3.7"}
+TYPE17_LENGTHS = {
+    21: "2.1",
+    27: "2.3",
+    28: "2.6",
+    34: "2.7",
+    40: "2.8",
+    84: "3.2",
+    92: "3.3",
+    100: "3.7",
+}
 
 MIB_PER_GIB = 1024
 KIB_PER_GIB = 1024 * 1024
@@ -35,7 +74,7 @@ class Bad(Exception):
 
 
 class Structure:
-    """One structure in the making: the formatted area as bytes, then the strings that it numbers from 1."""
+    """One structure in the making: its formatted area, and the strings that it numbers from 1."""
 
     def __init__(self, kind, handle):
         self.kind, self.handle = kind, handle
@@ -45,14 +84,17 @@ class Structure:
         self.body += struct.pack("<" + fmt, *values)
 
     def put_string(self, text):
-        """The byte that refers to a string: 0 for none, and for equal texts the same number only by chance of order,
-        because firmware rarely shares strings."""
+        """The byte that refers to a string, 0 for none. Equal texts are stored twice, as firmware
+        does."""
         if text is None:
             self.put("B", 0)
             return
         raw = text.encode("latin-1")
         if not raw or b"\0" in raw:
-            raise Bad("a string of structure 0x%04x is empty or holds NUL; leave it out instead" % self.handle)
+            raise Bad(
+                "a string of structure 0x%04x is empty or holds NUL; leave it out instead"
+                % self.handle
+            )
         self.strings.append(raw)
         self.put("B", len(self.strings))
 
@@ -61,14 +103,16 @@ class Structure:
         full = 4 + len(self.body)
         length = full if length is None else length
         if length > full:
-            raise Bad("structure 0x%04x has %d bytes, %d were asked for" % (self.handle, full, length))
+            raise Bad(
+                "structure 0x%04x has %d bytes, %d were asked for" % (self.handle, full, length)
+            )
         head = struct.pack("<BBH", self.kind, length, self.handle)
         tail = b"".join(s + b"\0" for s in self.strings) + b"\0" if self.strings else b"\0\0"
         return head + bytes(self.body[: length - 4]) + tail
 
 
 def code(table, name, where):
-    """A name from one of the tables above, or a number given as such (for codes the tables lack)."""
+    """A name from one of the tables above, or a number as it is (for codes the tables lack)."""
     if isinstance(name, int):
         return name
     if name not in table:
@@ -81,9 +125,9 @@ def bios(d, s):
     s.put_string(d.get("version"))
     s.put("H", 0)
     s.put_string(d.get("release_date"))
-    s.put("BQ", 0xFF, 0x08)              # ROM size: see the extended field; characteristics not supported
+    s.put("BQ", 0xFF, 0x08)  # ROM size: see the extended field; characteristics not supported
     s.put("BBBBBB", 0, 0x0D, 5, 0, 0xFF, 0xFF)
-    s.put("H", 32)                       # extended ROM size, MiB
+    s.put("H", 32)  # extended ROM size, MiB
     return s.finish()
 
 
@@ -92,7 +136,7 @@ def system(d, s):
     s.put_string(d.get("product"))
     s.put_string(d.get("version"))
     s.put_string(None)
-    s.put("16sB", bytes(16), 6)          # UUID of zeroes: not present; woken by the power switch
+    s.put("16sB", bytes(16), 6)  # UUID of zeroes: not present; woken by the power switch
     s.put_string(None)
     s.put_string(d.get("family"))
     return s.finish()
@@ -113,7 +157,7 @@ def board(d, s):
 def processor(d, s):
     cores, threads = d.get("cores", 0), d.get("threads", 0)
     s.put_string(d.get("socket"))
-    s.put("BB", 3, 0xFE)                 # central processor; family in the 16-bit field
+    s.put("BB", 3, 0xFE)  # central processor; family in the 16-bit field
     s.put_string(d.get("manufacturer"))
     s.put("Q", 0)
     s.put_string(d.get("version"))
@@ -130,12 +174,18 @@ def array(d, s):
     capacity_kib = int(d.get("max_capacity_gib", 0) * KIB_PER_GIB)
     big = capacity_kib >= 0x80000000
     s.put("BBB", 3, 3, code(ECC, d.get("ecc", "None"), "ecc"))
-    s.put("IHHQ", 0x80000000 if big else capacity_kib, 0xFFFE, d["devices"], capacity_kib * 1024 if big else 0)
+    s.put(
+        "IHHQ",
+        0x80000000 if big else capacity_kib,
+        0xFFFE,
+        d["devices"],
+        capacity_kib * 1024 if big else 0,
+    )
     return s.finish()
 
 
 def memory_size(d):
-    """The pair (size word, extended size) of a memory device; size_gib 0 is an empty slot, null is unknown."""
+    """The pair (size word, extended size); size_gib 0 is an empty slot, null is unknown."""
     gib = d.get("size_gib", 0)
     if gib is None:
         return 0xFFFF, 0
@@ -162,10 +212,19 @@ def device(d, s):
         detail |= code(TYPE_DETAILS, name, "type_detail")
     s.put("HH", d.get("array", 0x10), 0xFFFE)
     s.put("HHH", d.get("total_width", width) if installed else 0xFFFF, width, size)
-    s.put("BB", code(FORM_FACTORS, d.get("form_factor", "DIMM") if installed else "Unknown", "form_factor"), 0)
+    s.put(
+        "BB",
+        code(FORM_FACTORS, d.get("form_factor", "DIMM") if installed else "Unknown", "form_factor"),
+        0,
+    )
     s.put_string(d.get("locator"))
     s.put_string(d.get("bank_locator"))
-    s.put("B", code(MEMORY_TYPES, d.get("memory_type", "Unknown") if installed else "Unknown", "memory_type"))
+    s.put(
+        "B",
+        code(
+            MEMORY_TYPES, d.get("memory_type", "Unknown") if installed else "Unknown", "memory_type"
+        ),
+    )
     s.put("HH", detail, speed)
     s.put_string(d.get("manufacturer"))
     s.put_string(None)
@@ -205,17 +264,34 @@ def checksum(raw, at, start=0, stop=None):
 def entry_point(version, kind, table, count, longest):
     major, minor = version[0], version[1]
     if kind == 64:
-        raw = struct.pack("<5sBBBBBBBIQ", b"_SM3_", 0, 24, major, minor, version[2], 1, 0, len(table), 0x7A000000)
+        raw = struct.pack(
+            "<5sBBBBBBBIQ", b"_SM3_", 0, 24, major, minor, version[2], 1, 0, len(table), 0x7A000000
+        )
         return checksum(raw, 5)
     if len(table) > 0xFFFF:
         raise Bad("the table is too long for a 32-bit entry point")
-    raw = struct.pack("<4sBBBBHB5s5sBHIHB", b"_SM_", 0, 31, major, minor, longest, 0, bytes(5), b"_DMI_", 0, len(table),
-                      0x7A000000, count, (major & 15) << 4 | (minor & 15))
+    raw = struct.pack(
+        "<4sBBBBHB5s5sBHIHB",
+        b"_SM_",
+        0,
+        31,
+        major,
+        minor,
+        longest,
+        0,
+        bytes(5),
+        b"_DMI_",
+        0,
+        len(table),
+        0x7A000000,
+        count,
+        (major & 15) << 4 | (minor & 15),
+    )
     return checksum(checksum(raw, 0x15, 0x10), 4)
 
 
 def expand(structures):
-    """The description's structures in order; an entry with "repeat" stands for several, each with its own fields."""
+    """The structures in order; an entry with "repeat" stands for several with their own fields."""
     for entry in structures:
         for own in entry.get("repeat", [{}]):
             yield {**{k: v for k, v in entry.items() if k != "repeat"}, **own}
@@ -237,26 +313,48 @@ def build(description):
 
 
 def hostile():
-    """A pair that a reader must survive: each structure breaks one rule. Those that can be stepped over come first;
-    the last one can't, because its length is less than its own header."""
+    """A pair that a reader must survive: each structure breaks one rule. Those that can be stepped
+    over come first; the last one can't, because its length is less than its own header."""
+
     def raw(kind, length, body, tail):
         return struct.pack("<BBH", kind, length, 0x1100 + kind) + body + tail
 
     full = bytearray(96)
     struct.pack_into("<HHHHH", full, 4, 0xFFFE, 0xFFFF, 0xFFFF, 0xFFFF, 0x7FFF)
-    full[16 - 4], full[17 - 4], full[18 - 4] = 200, 255, 0xEE     # strings that do not exist, a type that does not
+    # strings that do not exist, a type that does not
+    full[16 - 4], full[17 - 4], full[18 - 4] = 200, 255, 0xEE
     struct.pack_into("<I", full, 0x1C - 4, 0xFFFFFFFF)
     struct.pack_into("<H", full, 0x20 - 4, 0xFFFF)
     struct.pack_into("<II", full, 0x54 - 4, 0xFFFFFFFF, 0xFFFFFFFF)
-    table = raw(17, 100, bytes(full), b"\xff\xfe\x1b[2J\n\0\0")   # impossible sizes; a string of control characters
-    table += raw(17, 12, bytes(8), b"\0\0")                       # ends before its own size field
-    table += raw(17, 4, b"", b"\0\0")                             # a header and nothing else
-    table += raw(16, 23, b"\xff" * 19, b"\0\0")                   # an array of 65535 devices and 2^64 - 1 bytes
-    table += raw(4, 48, b"\xff" * 44, b"A" * 5000 + b"\0\0")      # a string longer than any real one
-    table += raw(127, 4, b"", b"\0\0")                            # says "end", and yet more follows
-    table += raw(17, 255, b"\x40" * 16, b"")                      # runs past the end of the file
-    table += raw(17, 3, b"", b"no terminator")                    # shorter than its header
-    entry = struct.pack("<5sBBBBBBBIQ", b"_SM3_", 0x5A, 255, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+    # impossible sizes; a string of control characters
+    table = raw(17, 100, bytes(full), b"\xff\xfe\x1b[2J\n\0\0")
+    # ends before its own size field
+    table += raw(17, 12, bytes(8), b"\0\0")
+    # a header and nothing else
+    table += raw(17, 4, b"", b"\0\0")
+    # an array of 65535 devices and 2^64 - 1 bytes
+    table += raw(16, 23, b"\xff" * 19, b"\0\0")
+    # a string longer than any real one
+    table += raw(4, 48, b"\xff" * 44, b"A" * 5000 + b"\0\0")
+    # says "end", and yet more follows
+    table += raw(127, 4, b"", b"\0\0")
+    # runs past the end of the file
+    table += raw(17, 255, b"\x40" * 16, b"")
+    # shorter than its header
+    table += raw(17, 3, b"", b"no terminator")
+    entry = struct.pack(
+        "<5sBBBBBBBIQ",
+        b"_SM3_",
+        0x5A,
+        255,
+        0xFF,
+        0xFF,
+        0xFF,
+        0xFF,
+        0xFF,
+        0xFFFFFFFF,
+        0xFFFFFFFFFFFFFFFF,
+    )
     return entry, table
 
 
@@ -272,17 +370,30 @@ def devices_of(table):
             break
         strings = table[at + length : tail].split(b"\0")
         if kind == 17 and length >= 21:
+
             def text(offset):
                 number = table[at + offset]
                 return strings[number - 1].decode("latin-1") if 0 < number <= len(strings) else None
 
             def word(offset, size=2):
-                return int.from_bytes(table[at + offset : at + offset + size], "little") if offset + size <= length else 0
+                return (
+                    int.from_bytes(table[at + offset : at + offset + size], "little")
+                    if offset + size <= length
+                    else 0
+                )
 
             mib = word(0x1C, 4) & 0x7FFFFFFF if word(0x0C) == 0x7FFF else word(0x0C)
-            found.append({"locator": text(0x10), "bank_locator": text(0x11), "memory_type": table[at + 0x12],
-                          "mib": None if word(0x0C) == 0xFFFF else mib, "data_width": word(0x0A),
-                          "speed": word(0x15), "configured_speed": word(0x20)})
+            found.append(
+                {
+                    "locator": text(0x10),
+                    "bank_locator": text(0x11),
+                    "memory_type": table[at + 0x12],
+                    "mib": None if word(0x0C) == 0xFFFF else mib,
+                    "data_width": word(0x0A),
+                    "speed": word(0x15),
+                    "configured_speed": word(0x20),
+                }
+            )
         if kind == 127:
             break
         at = tail + 2
