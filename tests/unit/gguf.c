@@ -496,7 +496,7 @@ static void refuses_hostile_metadata(void **state)
         refuse(w, arrays[i].item_type == MB_GGUF_ARRAY ? "" : "truncated or damaged");
     }
 
-    for (unsigned depth = 1; depth < 100000 / 12; depth = depth < 4 ? depth + 1 : depth * 20) {
+    for (unsigned depth = 1; depth < 100000 / 12; depth = depth < 5 ? depth + 1 : depth * 20) {
         w = calloc(1, sizeof *w);
         put_head(w, 0, 1);
         put_text(w, "k");

@@ -116,6 +116,8 @@ static void sizes_do_not_wrap(void **state)
                      MB_ERANGE);
     assert_int_equal(mb_type_bytes(MB_TYPE_I8, (uint64_t[4]){big, big / 2 - 1, 1, 2}, 4, &bytes),
                      MB_ERANGE);
+    assert_int_equal(mb_type_bytes(MB_TYPE_Q1_0, (uint64_t[4]){UINT64_C(1) << 63}, 1, &bytes),
+                     MB_ERANGE);
     assert_true(bytes == 7);
     assert_int_equal(mb_type_bytes(MB_TYPE_I8, (uint64_t[4]){INT64_MAX}, 1, &bytes), MB_OK);
     assert_true(bytes == INT64_MAX);
