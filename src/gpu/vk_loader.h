@@ -20,7 +20,10 @@
     X(EnumerateDeviceExtensionProperties)                                                          \
     X(GetPhysicalDeviceProperties)                                                                 \
     X(GetPhysicalDeviceProperties2)                                                                \
-    X(GetPhysicalDeviceMemoryProperties2)
+    X(GetPhysicalDeviceMemoryProperties2)                                                          \
+    X(GetPhysicalDeviceQueueFamilyProperties)                                                      \
+    X(CreateDevice)                                                                                \
+    X(GetDeviceProcAddr)
 
 #define MB_VK_FIELD(name) PFN_vk##name name;
 

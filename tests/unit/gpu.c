@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Suite for src/gpu. Recorded lists need nothing; what needs a Vulkan device is skipped, and said so, where there is none. */
 #include "gpu/vk_list.h"
+#include "gpu/vk_measure.h"
+#ifdef MB_HAVE_VULKAN
+#include "gpu/vk_device.h"
+#endif
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -246,12 +250,230 @@ static void live_list_keeps_stderr(void **state)
     mb_arena_free(&arena);
 }
 
+static void opening_names_what_is_missing(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = NULL;
+    struct mb_err err = {0};
+    int code = mb_gpu_open(NULL, "no such device", 1, &gpu, &err);
+    assert_true(code == MB_ENOHW || code == MB_ENOTSUP);
+    assert_null(gpu);
+    assert_int_equal(err.code, code);
+    code = mb_gpu_open("ffff:ff:1f.7", NULL, 0, &gpu, &err);
+    assert_true(code == MB_ENOHW || code == MB_ENOTSUP);
+    assert_null(gpu);
+    mb_gpu_close(NULL);
+}
+
+#ifdef MB_HAVE_VULKAN
+
+/* The software device, so that a test never competes for a real one; skips where there is none. */
+static struct mb_gpu *open_or_skip(void)
+{
+    struct mb_arena arena = {0};
+    unsigned n = 0;
+    struct mb_vk_info *list = live_or_skip(&arena, &n);
+    const char *name = NULL;
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(list[i].type, "cpu") == 0)
+            name = list[i].name;
+    struct mb_gpu *gpu = NULL;
+    struct mb_err err = {0};
+    if (name) {
+        assert_int_equal(mb_gpu_open(NULL, name, 0, &gpu, &err), MB_ENOHW);
+        assert_null(gpu);
+        int code = mb_gpu_open(NULL, name, 1, &gpu, &err);
+        if (code != MB_OK)
+            print_error("%s\n", err.text);
+        assert_int_equal(code, MB_OK);
+    }
+    mb_arena_free(&arena);
+    if (!gpu) {
+        print_message("skipped: no software Vulkan device (lavapipe)\n");
+        skip();
+    }
+    return gpu;
+}
+
+static void reading_counts_and_checks_every_byte(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes = 0;
+    double seconds = 0;
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_EINVAL);
+    assert_int_equal(mb_gpu_read_prepare(gpu, 16383, &err), MB_ERANGE);
+    /* Odd numbers of tiles, one piece and several, more tiles than groups. */
+    static const struct {
+        uint64_t bytes, piece_bytes_max, expect;
+        uint32_t groups_max;
+    } cases[] = {
+        {16384, 1 << 27, 16384, 65535},
+        {5 * 16384 + 1000, 1 << 27, 5 * 16384, 65535},
+        {(5 << 20) + 16384, (1 << 20) + 5, (5 << 20) + 16384, 65535},
+        {(9 << 20) + 16384, 1 << 27, (9 << 20) + 16384, 7},
+        {16 << 20, 1 << 27, 16 << 20, 65535},
+    };
+    for (size_t i = 0; i < MB_COUNT(cases); i++) {
+        gpu->piece_bytes_max = cases[i].piece_bytes_max;
+        gpu->groups_max = cases[i].groups_max;
+        assert_int_equal(mb_gpu_read_prepare(gpu, cases[i].bytes, &err), MB_OK);
+        for (int j = 0; j < 2; j++) {
+            assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_OK);
+            assert_true(bytes == cases[i].expect);
+            assert_true(seconds > 0 && seconds < 60);
+        }
+    }
+    print_message("%.1f GB/s by %s\n", (double)bytes / seconds * 1e-9, mb_gpu_clock(gpu));
+    assert_true((double)bytes / seconds > 1e7 && (double)bytes / seconds < 1e13);
+    mb_gpu_close(gpu);
+}
+
+static void a_wrong_sum_is_rejected(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes = 7;
+    double seconds = 7;
+    assert_int_equal(mb_gpu_read_prepare(gpu, 4 << 20, &err), MB_OK);
+    gpu->expected_sum ^= 1u << 31;
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_EREJECT);
+    assert_int_equal(err.code, MB_EREJECT);
+    assert_int_equal(mb_gpu_read_for(gpu, 0.05, &bytes, &seconds, &err), MB_EREJECT);
+    assert_true(bytes == 7 && seconds == 7);
+    gpu->expected_sum ^= 1u << 31;
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_OK);
+    mb_gpu_close(gpu);
+}
+
+static void skipped_work_is_rejected(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes;
+    double seconds;
+    assert_int_equal(mb_gpu_read_prepare(gpu, 4 << 20, &err), MB_OK);
+    /* Recorded commands that read nothing, while the sums of the pass before lie there. */
+    assert_int_equal(mb_gpu_slot_begin(gpu, &gpu->slots[0], &err), MB_OK);
+    if (gpu->queries) {
+        gpu->CmdResetQueryPool(gpu->slots[0].commands, gpu->queries, 0, 2);
+        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, gpu->queries, 0);
+        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, gpu->queries, 1);
+    }
+    assert_int_equal(mb_gpu_slot_end(gpu, &gpu->slots[0], &err), MB_OK);
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_EREJECT);
+    mb_gpu_close(gpu);
+}
+
+static void reading_goes_on_as_long_as_asked(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes = 0;
+    double seconds = 0;
+    assert_int_equal(mb_gpu_read_prepare(gpu, 4 << 20, &err), MB_OK);
+    assert_int_equal(mb_gpu_read_for(gpu, 0.2, &bytes, &seconds, &err), MB_OK);
+    assert_true(seconds >= 0.2);
+    assert_true(bytes >= 8 << 20 && bytes % (4 << 20) == 0);
+    assert_int_equal(mb_gpu_read_for(gpu, 0, &bytes, &seconds, &err), MB_OK);
+    assert_true(bytes == 4 << 20);
+    mb_gpu_close(gpu);
+}
+
+static void copies_are_verified(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    double seconds = 0;
+    assert_int_equal(mb_gpu_copy_once(gpu, 1, &seconds, &err), MB_EINVAL);
+    assert_int_equal(mb_gpu_copy_check(gpu, &err), MB_EINVAL);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 4095, &err), MB_ERANGE);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 4097, &err), MB_ERANGE);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, UINT64_MAX - 3, &err), MB_ERANGE);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 4096, &err), MB_OK);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 16 << 20, &err), MB_OK);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(mb_gpu_copy_once(gpu, i % 2 == 0, &seconds, &err), MB_OK);
+        assert_true(seconds > 0 && seconds < 60);
+    }
+    /* A copy to the device that never happened. */
+    gpu->generation++;
+    assert_int_equal(mb_gpu_copy_once(gpu, 0, &seconds, &err), MB_EREJECT);
+    assert_int_equal(mb_gpu_copy_check(gpu, &err), MB_OK);
+    mb_gpu_close(gpu);
+}
+
+static void latency_is_positive(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    double seconds = mb_gpu_latency_s(gpu, &err);
+    print_message("%.0f us for one dispatch\n", seconds * 1e6);
+    assert_true(seconds > 0 && seconds < 1);
+    mb_gpu_close(gpu);
+}
+
+static void memory_is_kept_under_the_budget(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes = 0;
+    double seconds;
+    for (uint32_t i = 0; i < gpu->memory.memoryHeapCount; i++)
+        gpu->memory.memoryHeaps[i].size = 10 << 20;
+    assert_int_equal(mb_gpu_read_prepare(gpu, UINT64_MAX, &err), MB_OK);
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_OK);
+    assert_true(bytes == 8 << 20);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 9 << 20, &err), MB_ENOMEM);
+    mb_gpu_close(gpu);
+}
+
+static void a_lost_device_ends_with_an_error(void **state)
+{
+    (void)state;
+    struct mb_gpu *gpu = open_or_skip();
+    struct mb_err err = {0};
+    uint64_t bytes;
+    double seconds;
+    assert_int_equal(mb_gpu_read_prepare(gpu, 1 << 20, &err), MB_OK);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 1 << 20, &err), MB_OK);
+    assert_int_equal(mb_gpu_check(gpu, "vkQueueSubmit", VK_ERROR_DEVICE_LOST, &err), MB_ENOHW);
+    assert_non_null(strstr(err.text, "lost"));
+    assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_ENOHW);
+    assert_int_equal(mb_gpu_read_for(gpu, 1, &bytes, &seconds, &err), MB_ENOHW);
+    assert_int_equal(mb_gpu_read_prepare(gpu, 1 << 20, &err), MB_ENOHW);
+    assert_int_equal(mb_gpu_copy_once(gpu, 1, &seconds, &err), MB_ENOHW);
+    assert_int_equal(mb_gpu_copy_prepare(gpu, 1 << 20, &err), MB_ENOHW);
+    assert_true(mb_gpu_latency_s(gpu, &err) < 0);
+    mb_gpu_close(gpu);
+}
+
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_device_is_read),          cmocka_unit_test(broken_recordings_are_refused),
         cmocka_unit_test(counts_in_recordings_are_bounded), cmocka_unit_test(recordings_come_from_their_tree),
         cmocka_unit_test(live_list_is_sound),               cmocka_unit_test(live_list_keeps_stderr),
+        cmocka_unit_test(opening_names_what_is_missing),
+#ifdef MB_HAVE_VULKAN
+        cmocka_unit_test(reading_counts_and_checks_every_byte),
+        cmocka_unit_test(a_wrong_sum_is_rejected),
+        cmocka_unit_test(skipped_work_is_rejected),
+        cmocka_unit_test(reading_goes_on_as_long_as_asked),
+        cmocka_unit_test(copies_are_verified),
+        cmocka_unit_test(latency_is_positive),
+        cmocka_unit_test(memory_is_kept_under_the_budget),
+        cmocka_unit_test(a_lost_device_ends_with_an_error),
+#endif
     };
     return cmocka_run_group_tests_name("gpu", tests, NULL, NULL);
 }
