@@ -16,7 +16,8 @@ static void check(const struct mb_vk_info *list, unsigned n)
         if (!list[i].name || !*list[i].name || !list[i].type || list[i].n_heaps == 0)
             abort();
         for (unsigned j = 0; j < list[i].n_heaps; j++)
-            if (list[i].heaps[j].size_bytes == 0 || list[i].heaps[j].budget_bytes > list[i].heaps[j].size_bytes)
+            if (list[i].heaps[j].size_bytes == 0 ||
+                list[i].heaps[j].budget_bytes > list[i].heaps[j].size_bytes)
                 abort();
     }
 }

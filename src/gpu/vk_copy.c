@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Copies between pinned host memory and device memory, checked by pattern: word i of generation g is mix(i) ^ mix(~g), so that
- * words at the wrong place, of an older copy, or never copied are all seen. */
+/* Copies between pinned host memory and device memory, checked by pattern: word i of generation g
+ * is mix(i) ^ mix(~g), so that words at the wrong place, of an older copy, or never copied are all
+ * seen. */
 #include "gpu/vk_device.h"
 
 #include <string.h>
@@ -29,7 +30,8 @@ static int record(struct mb_gpu *gpu, struct mb_gpu_slot *slot, const struct mb_
         return code;
     VkBufferCopy all = {.size = from->bytes};
     mb_gpu_slot_barrier(gpu, slot, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
-                        VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+                        VK_PIPELINE_STAGE_TRANSFER_BIT,
+                        VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
     gpu->CmdCopyBuffer(slot->commands, from->buffer, to->buffer, 1, &all);
     mb_gpu_slot_barrier(gpu, slot, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                         VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
@@ -38,7 +40,8 @@ static int record(struct mb_gpu *gpu, struct mb_gpu_slot *slot, const struct mb_
 
 static int take(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
 {
-    const VkBufferUsageFlags usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+    const VkBufferUsageFlags usage =
+        VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
     /* The host's own memory, or nothing would cross the link; cached, because the host reads it. */
     struct mb_gpu_want host = {
         .must = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
@@ -80,8 +83,10 @@ static int check_words(struct mb_gpu *gpu, uint32_t step, uint32_t generation, s
     uint64_t n = gpu->staging.bytes / sizeof *words;
     for (uint64_t i = 0; i < n; i += step)
         if (words[i] != word((uint32_t)i, generation))
-            return mb_fail(err, MB_EREJECT, "%s: a copy there and back changed byte %llu; the driver, link or memory is faulty",
-                           gpu->name, (unsigned long long)(i * sizeof *words));
+            return mb_fail(
+                err, MB_EREJECT,
+                "%s: a copy there and back changed byte %llu; the driver, link or memory is faulty",
+                gpu->name, (unsigned long long)(i * sizeof *words));
     return MB_OK;
 }
 
@@ -113,8 +118,9 @@ int mb_gpu_copy_prepare(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
     if (code != MB_OK)
         return code;
     if (bytes < COPY_BYTES_MIN || bytes > COPY_BYTES_MAX || bytes % 4)
-        return mb_fail(err, MB_ERANGE, "%s: %llu bytes can't be copied; choose a multiple of 4 from 4 KiB to 4 GiB", gpu->name,
-                       (unsigned long long)bytes);
+        return mb_fail(err, MB_ERANGE,
+                       "%s: %llu bytes can't be copied; choose a multiple of 4 from 4 KiB to 4 GiB",
+                       gpu->name, (unsigned long long)bytes);
     mb_gpu_copy_free(gpu);
     code = take(gpu, bytes, err);
     if (code == MB_OK)
@@ -130,7 +136,8 @@ int mb_gpu_copy_once(struct mb_gpu *gpu, int to_device, double *seconds, struct 
     int code = is_prepared(gpu, err);
     if (code != MB_OK)
         return code;
-    /* There: a sample of new words. Back: the host's sample is spoilt first, so that only the copy can mend it. */
+    /* There: a sample of new words. Back: the host's sample is spoilt first, so that only the copy
+     * can mend it. */
     if (to_device)
         put_words(gpu, SAMPLE_WORDS, ++gpu->generation, 0);
     else

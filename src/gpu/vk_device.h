@@ -1,55 +1,55 @@
 /* SPDX-License-Identifier: MIT */
-/* An opened Vulkan device: its functions, queues, pipelines and buffers. Shared by the files that measure, and by their tests,
- * which plant faults in it. */
+/* An opened Vulkan device: its functions, queues, pipelines and buffers. Shared by the files that
+ * measure, and by their tests, which plant faults in it. */
 #ifndef MB_VK_DEVICE_H
 #define MB_VK_DEVICE_H
 
 #include "gpu/vk_loader.h"
 #include "gpu/vk_measure.h"
 
-#define MB_VK_DEVICE_FUNCTIONS(X)                                                                  \
-    X(DestroyDevice)                                                                               \
-    X(GetDeviceQueue)                                                                              \
-    X(DeviceWaitIdle)                                                                              \
-    X(QueueSubmit)                                                                                 \
-    X(CreateFence)                                                                                 \
-    X(DestroyFence)                                                                                \
-    X(ResetFences)                                                                                 \
-    X(WaitForFences)                                                                               \
-    X(CreateBuffer)                                                                                \
-    X(DestroyBuffer)                                                                               \
-    X(GetBufferMemoryRequirements)                                                                 \
-    X(AllocateMemory)                                                                              \
-    X(FreeMemory)                                                                                  \
-    X(BindBufferMemory)                                                                            \
-    X(MapMemory)                                                                                   \
-    X(CreateShaderModule)                                                                          \
-    X(DestroyShaderModule)                                                                         \
-    X(CreateDescriptorSetLayout)                                                                   \
-    X(DestroyDescriptorSetLayout)                                                                  \
-    X(CreatePipelineLayout)                                                                        \
-    X(DestroyPipelineLayout)                                                                       \
-    X(CreateComputePipelines)                                                                      \
-    X(DestroyPipeline)                                                                             \
-    X(CreateDescriptorPool)                                                                        \
-    X(DestroyDescriptorPool)                                                                       \
-    X(AllocateDescriptorSets)                                                                      \
-    X(UpdateDescriptorSets)                                                                        \
-    X(CreateCommandPool)                                                                           \
-    X(DestroyCommandPool)                                                                          \
-    X(AllocateCommandBuffers)                                                                      \
-    X(BeginCommandBuffer)                                                                          \
-    X(EndCommandBuffer)                                                                            \
-    X(CreateQueryPool)                                                                             \
-    X(DestroyQueryPool)                                                                            \
-    X(GetQueryPoolResults)                                                                         \
-    X(CmdBindPipeline)                                                                             \
-    X(CmdBindDescriptorSets)                                                                       \
-    X(CmdPushConstants)                                                                            \
-    X(CmdDispatch)                                                                                 \
-    X(CmdPipelineBarrier)                                                                          \
-    X(CmdCopyBuffer)                                                                               \
-    X(CmdResetQueryPool)                                                                           \
+#define MB_VK_DEVICE_FUNCTIONS(X)  \
+    X(DestroyDevice)               \
+    X(GetDeviceQueue)              \
+    X(DeviceWaitIdle)              \
+    X(QueueSubmit)                 \
+    X(CreateFence)                 \
+    X(DestroyFence)                \
+    X(ResetFences)                 \
+    X(WaitForFences)               \
+    X(CreateBuffer)                \
+    X(DestroyBuffer)               \
+    X(GetBufferMemoryRequirements) \
+    X(AllocateMemory)              \
+    X(FreeMemory)                  \
+    X(BindBufferMemory)            \
+    X(MapMemory)                   \
+    X(CreateShaderModule)          \
+    X(DestroyShaderModule)         \
+    X(CreateDescriptorSetLayout)   \
+    X(DestroyDescriptorSetLayout)  \
+    X(CreatePipelineLayout)        \
+    X(DestroyPipelineLayout)       \
+    X(CreateComputePipelines)      \
+    X(DestroyPipeline)             \
+    X(CreateDescriptorPool)        \
+    X(DestroyDescriptorPool)       \
+    X(AllocateDescriptorSets)      \
+    X(UpdateDescriptorSets)        \
+    X(CreateCommandPool)           \
+    X(DestroyCommandPool)          \
+    X(AllocateCommandBuffers)      \
+    X(BeginCommandBuffer)          \
+    X(EndCommandBuffer)            \
+    X(CreateQueryPool)             \
+    X(DestroyQueryPool)            \
+    X(GetQueryPoolResults)         \
+    X(CmdBindPipeline)             \
+    X(CmdBindDescriptorSets)       \
+    X(CmdPushConstants)            \
+    X(CmdDispatch)                 \
+    X(CmdPipelineBarrier)          \
+    X(CmdCopyBuffer)               \
+    X(CmdResetQueryPool)           \
     X(CmdWriteTimestamp)
 
 struct mb_gpu_buffer {
@@ -136,8 +136,8 @@ struct mb_gpu_want {
     VkMemoryPropertyFlags must, like, dislike;
 };
 
-/* The finalizer of MurmurHash3 (Austin Appleby, public domain), as fill.comp has it: every bit of x reaches every bit of the
- * result, no two x give the same. */
+/* The finalizer of MurmurHash3 (Austin Appleby, public domain), as fill.comp has it: every bit of x
+ * reaches every bit of the result, no two x give the same. */
 static inline uint32_t mb_gpu_mix32(uint32_t x)
 {
     x = (x ^ (x >> 16)) * 0x85ebca6bu;
@@ -153,10 +153,10 @@ int mb_gpu_check(struct mb_gpu *gpu, const char *call, VkResult result, struct m
 /* MB_OK, or an error when the device was lost earlier. */
 int mb_gpu_alive(const struct mb_gpu *gpu, struct mb_err *err);
 
-/* A buffer with its own memory, mapped if it must be host-visible. Fails with MB_ENOMEM when it would take more than 80 % of
- * what the heap's budget leaves. */
-int mb_gpu_buffer_new(struct mb_gpu *gpu, uint64_t bytes, VkBufferUsageFlags usage, struct mb_gpu_want want,
-                      struct mb_gpu_buffer *out, struct mb_err *err);
+/* A buffer with its own memory, mapped if it must be host-visible. Fails with MB_ENOMEM when it
+ * would take more than 80 % of what the heap's budget leaves. */
+int mb_gpu_buffer_new(struct mb_gpu *gpu, uint64_t bytes, VkBufferUsageFlags usage,
+                      struct mb_gpu_want want, struct mb_gpu_buffer *out, struct mb_err *err);
 void mb_gpu_buffer_free(struct mb_gpu *gpu, struct mb_gpu_buffer *buffer);
 /* 80 % of what the budget of the largest device-local heap leaves this process. */
 uint64_t mb_gpu_available_bytes(struct mb_gpu *gpu);
@@ -166,13 +166,16 @@ int mb_gpu_slot_begin(struct mb_gpu *gpu, struct mb_gpu_slot *slot, struct mb_er
 int mb_gpu_slot_end(struct mb_gpu *gpu, struct mb_gpu_slot *slot, struct mb_err *err);
 int mb_gpu_slot_submit(struct mb_gpu *gpu, struct mb_gpu_slot *slot, struct mb_err *err);
 /* seconds (may be NULL): since its submission, on the host's clock. */
-int mb_gpu_slot_wait(struct mb_gpu *gpu, struct mb_gpu_slot *slot, double *seconds, struct mb_err *err);
+int mb_gpu_slot_wait(struct mb_gpu *gpu, struct mb_gpu_slot *slot, double *seconds,
+                     struct mb_err *err);
 /* A barrier over all memory between two stages. */
-void mb_gpu_slot_barrier(struct mb_gpu *gpu, struct mb_gpu_slot *slot, VkPipelineStageFlags from, VkAccessFlags wrote,
-                         VkPipelineStageFlags to, VkAccessFlags reads);
+void mb_gpu_slot_barrier(struct mb_gpu *gpu, struct mb_gpu_slot *slot, VkPipelineStageFlags from,
+                         VkAccessFlags wrote, VkPipelineStageFlags to, VkAccessFlags reads);
 
-/* A pool of n sets, each with data at binding 0 and sums at binding 1 (the same buffer twice is allowed). */
-int mb_gpu_sets_new(struct mb_gpu *gpu, uint32_t n, VkDescriptorPool *pool, VkDescriptorSet *sets, struct mb_err *err);
+/* A pool of n sets, each with data at binding 0 and sums at binding 1 (the same buffer twice is
+ * allowed). */
+int mb_gpu_sets_new(struct mb_gpu *gpu, uint32_t n, VkDescriptorPool *pool, VkDescriptorSet *sets,
+                    struct mb_err *err);
 void mb_gpu_set_bind(struct mb_gpu *gpu, VkDescriptorSet set, const struct mb_gpu_buffer *data,
                      const struct mb_gpu_buffer *sums);
 

@@ -13,7 +13,8 @@ static int is_listed(const struct mb_vk_info *list, unsigned n, const char *pci)
     return 0;
 }
 
-int mb_vk_list_live(struct mb_arena *arena, struct mb_vk_info **out, unsigned *out_n, struct mb_err *err)
+int mb_vk_list_live(struct mb_arena *arena, struct mb_vk_info **out, unsigned *out_n,
+                    struct mb_err *err)
 {
     struct mb_vk_loader vk;
     VkPhysicalDevice devices[MB_VK_DEVICES_MAX];

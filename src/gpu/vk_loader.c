@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening the Vulkan loader, one instance, and asking physical devices what they are. Nothing here opens a device. */
+/* Opening the Vulkan loader, one instance, and asking physical devices what they are. Nothing here
+ * opens a device. */
 #include "gpu/vk_loader.h"
 
 #include <dlfcn.h>
@@ -8,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* stderr is one per process, so silencing it needs one lock per process: two threads that saved and restored it crosswise
- * would leave it closed for good. */
+/* stderr is one per process, so silencing it needs one lock per process: two threads that saved and
+ * restored it crosswise would leave it closed for good. */
 static pthread_mutex_t quiet_lock = PTHREAD_MUTEX_INITIALIZER;
 
 int mb_vk_quiet_begin(void)
@@ -39,16 +40,23 @@ int mb_vk_fail(struct mb_err *err, const char *call, VkResult result)
     case VK_ERROR_OUT_OF_HOST_MEMORY:
     case VK_ERROR_OUT_OF_DEVICE_MEMORY:
     case VK_ERROR_TOO_MANY_OBJECTS:
-        return mb_fail(err, MB_ENOMEM, "%s: out of %s memory; close other programs and try again", call,
-                       result == VK_ERROR_OUT_OF_HOST_MEMORY ? "system" : "GPU");
+        return mb_fail(err, MB_ENOMEM, "%s: out of %s memory; close other programs and try again",
+                       call, result == VK_ERROR_OUT_OF_HOST_MEMORY ? "system" : "GPU");
     case VK_ERROR_DEVICE_LOST:
-        return mb_fail(err, MB_ENOHW, "%s: the GPU was lost (VK_ERROR_DEVICE_LOST); see the system log of its driver", call);
+        return mb_fail(
+            err, MB_ENOHW,
+            "%s: the GPU was lost (VK_ERROR_DEVICE_LOST); see the system log of its driver", call);
     case VK_ERROR_INCOMPATIBLE_DRIVER:
-        return mb_fail(err, MB_ENOHW, "%s: no Vulkan driver was found; install the driver of the GPU", call);
+        return mb_fail(err, MB_ENOHW,
+                       "%s: no Vulkan driver was found; install the driver of the GPU", call);
     case VK_ERROR_INITIALIZATION_FAILED:
-        return mb_fail(err, MB_ENOHW, "%s: the driver could not start; check its installation and the rights on /dev/dri", call);
+        return mb_fail(
+            err, MB_ENOHW,
+            "%s: the driver could not start; check its installation and the rights on /dev/dri",
+            call);
     default:
-        return mb_fail(err, MB_ENOHW, "%s: failed with VkResult %d; update the driver", call, (int)result);
+        return mb_fail(err, MB_ENOHW, "%s: failed with VkResult %d; update the driver", call,
+                       (int)result);
     }
 }
 
@@ -86,7 +94,8 @@ static int has_extension(const VkExtensionProperties *have, uint32_t n, const ch
 
 static int create_instance(struct mb_vk_loader *vk, struct mb_err *err)
 {
-    /* Only to learn whether one name is there: a list cut short (VK_INCOMPLETE) costs no more than that name. */
+    /* Only to learn whether one name is there: a list cut short (VK_INCOMPLETE) costs no more than
+     * that name. */
     VkExtensionProperties have[128];
     uint32_t n = MB_COUNT(have);
     VkResult result = vk->EnumerateInstanceExtensionProperties(NULL, &n, have);
@@ -115,21 +124,25 @@ static int create_instance(struct mb_vk_loader *vk, struct mb_err *err)
     return MB_OK;
 }
 
-/* The casts are what vkGetInstanceProcAddr is for; a function that is missing is an error, so calls need no checks. */
-#define LOAD(name)                                                                                 \
-    vk->name = (PFN_vk##name)vk->GetInstanceProcAddr(vk->instance, "vk" #name);                    \
-    if (!vk->name)                                                                                 \
+/* The casts are what vkGetInstanceProcAddr is for; a function that is missing is an error, so calls
+ * need no checks. */
+#define LOAD(name)                                                              \
+    vk->name = (PFN_vk##name)vk->GetInstanceProcAddr(vk->instance, "vk" #name); \
+    if (!vk->name)                                                              \
         return mb_fail(err, MB_ENOHW, "Vulkan: vk" #name " is missing; update the Vulkan loader");
 
 static int load_and_create(struct mb_vk_loader *vk, struct mb_err *err)
 {
     vk->library = open_library();
     if (!vk->library)
-        return mb_fail(err, MB_ENOHW, "Vulkan: no loader (libvulkan.so.1); install the GPU's Vulkan driver");
+        return mb_fail(err, MB_ENOHW,
+                       "Vulkan: no loader (libvulkan.so.1); install the GPU's Vulkan driver");
     void *symbol = dlsym(vk->library, "vkGetInstanceProcAddr");
-    memcpy(&vk->GetInstanceProcAddr, &symbol, sizeof symbol); /* C has no cast from object to function pointer */
+    memcpy(&vk->GetInstanceProcAddr, &symbol,
+           sizeof symbol); /* C has no cast from object to function pointer */
     if (!symbol)
-        return mb_fail(err, MB_ENOHW, "Vulkan: the loader has no vkGetInstanceProcAddr; reinstall it");
+        return mb_fail(err, MB_ENOHW,
+                       "Vulkan: the loader has no vkGetInstanceProcAddr; reinstall it");
     MB_VK_GLOBAL_FUNCTIONS(LOAD)
     uint32_t version = 0;
     if (vk->EnumerateInstanceVersion(&version) != VK_SUCCESS || version < VK_API_VERSION_1_1)
@@ -161,8 +174,8 @@ void mb_vk_loader_close(struct mb_vk_loader *vk)
     memset(vk, 0, sizeof *vk);
 }
 
-int mb_vk_loader_devices(const struct mb_vk_loader *vk, VkPhysicalDevice devices[MB_VK_DEVICES_MAX], uint32_t *n,
-                         struct mb_err *err)
+int mb_vk_loader_devices(const struct mb_vk_loader *vk, VkPhysicalDevice devices[MB_VK_DEVICES_MAX],
+                         uint32_t *n, struct mb_err *err)
 {
     uint32_t found = MB_VK_DEVICES_MAX;
     int saved = mb_vk_quiet_begin();
@@ -178,20 +191,26 @@ int mb_vk_loader_devices(const struct mb_vk_loader *vk, VkPhysicalDevice devices
             devices[kept++] = devices[i];
     }
     if (kept == 0)
-        return mb_fail(err, MB_ENOHW, "Vulkan: the drivers offer no device of Vulkan 1.1; install the GPU's driver");
+        return mb_fail(
+            err, MB_ENOHW,
+            "Vulkan: the drivers offer no device of Vulkan 1.1; install the GPU's driver");
     *n = kept;
     return MB_OK;
 }
 
-int mb_vk_loader_offers(const struct mb_vk_loader *vk, VkPhysicalDevice device, const char *extension)
+int mb_vk_loader_offers(const struct mb_vk_loader *vk, VkPhysicalDevice device,
+                        const char *extension)
 {
     uint32_t n = 0;
-    if (vk->EnumerateDeviceExtensionProperties(device, NULL, &n, NULL) != VK_SUCCESS || n == 0 || n > 4096)
+    if (vk->EnumerateDeviceExtensionProperties(device, NULL, &n, NULL) != VK_SUCCESS || n == 0 ||
+        n > 4096)
         return 0;
     struct mb_arena arena = {0};
     VkExtensionProperties *have = mb_arena_array(&arena, n, sizeof *have);
-    VkResult result = have ? vk->EnumerateDeviceExtensionProperties(device, NULL, &n, have) : VK_ERROR_OUT_OF_HOST_MEMORY;
-    int offered = (result == VK_SUCCESS || result == VK_INCOMPLETE) && has_extension(have, n, extension);
+    VkResult result = have ? vk->EnumerateDeviceExtensionProperties(device, NULL, &n, have)
+                           : VK_ERROR_OUT_OF_HOST_MEMORY;
+    int offered =
+        (result == VK_SUCCESS || result == VK_INCOMPLETE) && has_extension(have, n, extension);
     mb_arena_free(&arena);
     return offered;
 }
@@ -222,8 +241,8 @@ static const char *type_name(VkPhysicalDeviceType type)
     }
 }
 
-static int read_heaps(const struct mb_vk_loader *vk, VkPhysicalDevice device, struct mb_arena *arena,
-                      struct mb_vk_info *info, struct mb_err *err)
+static int read_heaps(const struct mb_vk_loader *vk, VkPhysicalDevice device,
+                      struct mb_arena *arena, struct mb_vk_info *info, struct mb_err *err)
 {
     int has_budget = mb_vk_loader_offers(vk, device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
@@ -254,8 +273,8 @@ static int read_heaps(const struct mb_vk_loader *vk, VkPhysicalDevice device, st
     return MB_OK;
 }
 
-int mb_vk_loader_info(const struct mb_vk_loader *vk, VkPhysicalDevice device, struct mb_arena *arena,
-                      struct mb_vk_info *info, struct mb_err *err)
+int mb_vk_loader_info(const struct mb_vk_loader *vk, VkPhysicalDevice device,
+                      struct mb_arena *arena, struct mb_vk_info *info, struct mb_err *err)
 {
     int has_pci = mb_vk_loader_offers(vk, device, VK_EXT_PCI_BUS_INFO_EXTENSION_NAME);
     VkPhysicalDevicePCIBusInfoPropertiesEXT pci = {
@@ -281,12 +300,16 @@ int mb_vk_loader_info(const struct mb_vk_loader *vk, VkPhysicalDevice device, st
     info->vendor_id = properties->vendorID;
     info->device_id = properties->deviceID;
     info->api = mb_arena_format(arena, "%u.%u.%u", VK_API_VERSION_MAJOR(properties->apiVersion),
-                                VK_API_VERSION_MINOR(properties->apiVersion), VK_API_VERSION_PATCH(properties->apiVersion));
+                                VK_API_VERSION_MINOR(properties->apiVersion),
+                                VK_API_VERSION_PATCH(properties->apiVersion));
     const char *driver_name = clean(arena, driver.driverName, sizeof driver.driverName);
     const char *driver_info = clean(arena, driver.driverInfo, sizeof driver.driverInfo);
-    info->driver = driver_name && driver_info ? mb_arena_format(arena, "%s %s", driver_name, driver_info) : driver_name;
+    info->driver = driver_name && driver_info
+                       ? mb_arena_format(arena, "%s %s", driver_name, driver_info)
+                       : driver_name;
     if (has_pci)
-        info->pci = mb_arena_format(arena, "%04x:%02x:%02x.%x", pci.pciDomain, pci.pciBus & 0xff, pci.pciDevice & 0xff, pci.pciFunction & 0xf);
+        info->pci = mb_arena_format(arena, "%04x:%02x:%02x.%x", pci.pciDomain, pci.pciBus & 0xff,
+                                    pci.pciDevice & 0xff, pci.pciFunction & 0xf);
     int code = read_heaps(vk, device, arena, info, err);
     if (code != MB_OK || arena->failed)
         return code != MB_OK ? code : mb_fail_memory(err);

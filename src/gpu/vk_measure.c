@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Sustained read bandwidth of a GPU's memory, and the latency of a dispatch. The data is filled by one shader and summed by
- * another; the sum is known from a formula, so a driver or compiler that leaves out loads is caught, and so is memory that
- * does not hold what was written. Opening and buffers are vk_device.c's. */
+/* Sustained read bandwidth of a GPU's memory, and the latency of a dispatch. The data is filled by
+ * one shader and summed by another; the sum is known from a formula, so a driver or compiler that
+ * leaves out loads is caught, and so is memory that does not hold what was written. Opening and
+ * buffers are vk_device.c's. */
 #include "gpu/vk_device.h"
 
 #include <stdlib.h>
@@ -9,15 +10,16 @@
 
 enum {
     PIECES_MAX = 1024,
-    GROUPS_FULL = 4096,  /* enough work groups to fill the largest GPU several times */
+    GROUPS_FULL = 4096, /* enough work groups to fill the largest GPU several times */
     TILES_PER_GROUP = 16,
     LATENCY_SAMPLES = 32
 };
 
-#define PIECE_BYTES_MIN ((uint64_t)64 << 20) /* below this a failed allocation is not tried in halves */
+#define PIECE_BYTES_MIN \
+    ((uint64_t)64 << 20) /* below this a failed allocation is not tried in halves */
 
-/* The sum of all words of n tiles, by the formula that fill.comp's comment states. The sum of a tile's words is an odd multiple
- * of its factor, so each bit of each factor counts. */
+/* The sum of all words of n tiles, by the formula that fill.comp's comment states. The sum of a
+ * tile's words is an odd multiple of its factor, so each bit of each factor counts. */
 static uint32_t expected_sum(uint32_t n_tiles)
 {
     uint32_t words = 0, factors = 0;
@@ -44,7 +46,8 @@ void mb_gpu_read_free(struct mb_gpu *gpu)
     gpu->sets = VK_NULL_HANDLE;
 }
 
-/* Enough groups that the last ones do not leave the GPU half empty for long, few enough that their sums stay small. */
+/* Enough groups that the last ones do not leave the GPU half empty for long, few enough that their
+ * sums stay small. */
 static uint32_t count_groups(const struct mb_gpu *gpu, uint32_t n_tiles)
 {
     uint32_t n = n_tiles / TILES_PER_GROUP;
@@ -53,10 +56,12 @@ static uint32_t count_groups(const struct mb_gpu *gpu, uint32_t n_tiles)
     return n < gpu->groups_max ? n : gpu->groups_max;
 }
 
-/* Memory in pieces, as large as the device allows; smaller ones when it fails, less in all when these fail. */
+/* Memory in pieces, as large as the device allows; smaller ones when it fails, less in all when
+ * these fail. */
 static int take_pieces(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
 {
-    /* A discrete card's host-visible memory may be the small window, and cached memory of an integrated GPU is snooped. */
+    /* A discrete card's host-visible memory may be the small window, and cached memory of an
+     * integrated GPU is snooped. */
     struct mb_gpu_want want = {
         .must = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
         .dislike = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
@@ -70,7 +75,8 @@ static int take_pieces(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
         uint64_t left_bytes = bytes - gpu->read_bytes;
         uint64_t now_bytes = piece_bytes < left_bytes ? piece_bytes : left_bytes;
         now_bytes -= now_bytes % MB_GPU_TILE_BYTES;
-        int code = mb_gpu_buffer_new(gpu, now_bytes, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, want, &piece->data, err);
+        int code = mb_gpu_buffer_new(gpu, now_bytes, VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, want,
+                                     &piece->data, err);
         if (code == MB_ENOMEM && now_bytes > PIECE_BYTES_MIN) {
             piece_bytes = now_bytes / 2;
             continue;
@@ -92,7 +98,8 @@ static int take_pieces(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
 
 static int take_sums(struct mb_gpu *gpu, struct mb_err *err)
 {
-    /* The host reads them after each pass: cached memory of its own, if the device can write there. */
+    /* The host reads them after each pass: cached memory of its own, if the device can write there.
+     */
     struct mb_gpu_want want = {
         .must = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
         .like = VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
@@ -101,8 +108,8 @@ static int take_sums(struct mb_gpu *gpu, struct mb_err *err)
     VkDescriptorSet sets[MB_GPU_SLOTS * PIECES_MAX];
     int code = mb_gpu_sets_new(gpu, MB_GPU_SLOTS * gpu->n_pieces, &gpu->sets, sets, err);
     for (int i = 0; i < MB_GPU_SLOTS && code == MB_OK; i++) {
-        code = mb_gpu_buffer_new(gpu, (uint64_t)gpu->n_sums * sizeof(uint32_t), VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, want,
-                                 &gpu->sums[i], err);
+        code = mb_gpu_buffer_new(gpu, (uint64_t)gpu->n_sums * sizeof(uint32_t),
+                                 VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, want, &gpu->sums[i], err);
         for (unsigned j = 0; j < gpu->n_pieces && code == MB_OK; j++) {
             gpu->pieces[j].sets[i] = sets[(unsigned)i * gpu->n_pieces + j];
             mb_gpu_set_bind(gpu, gpu->pieces[j].sets[i], &gpu->pieces[j].data, &gpu->sums[i]);
@@ -118,8 +125,10 @@ static void record_pieces(struct mb_gpu *gpu, VkPipeline pipeline, int slot)
     gpu->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     for (unsigned i = 0; i < gpu->n_pieces; i++) {
         const struct mb_gpu_piece *piece = &gpu->pieces[i];
-        gpu->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->layout, 0, 1, &piece->sets[slot], 0, NULL);
-        gpu->CmdPushConstants(commands, gpu->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof piece->push, &piece->push);
+        gpu->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, gpu->layout, 0, 1,
+                                   &piece->sets[slot], 0, NULL);
+        gpu->CmdPushConstants(commands, gpu->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                              sizeof piece->push, &piece->push);
         gpu->CmdDispatch(commands, piece->n_groups, 1, 1);
     }
 }
@@ -145,17 +154,20 @@ static int record_read(struct mb_gpu *gpu, int slot, struct mb_err *err)
         return code;
     VkCommandBuffer commands = gpu->slots[slot].commands;
     uint32_t query = 2 * (uint32_t)slot;
-    mb_gpu_slot_barrier(gpu, &gpu->slots[slot], VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-                        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    mb_gpu_slot_barrier(gpu, &gpu->slots[slot], VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                        VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                        VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     if (gpu->queries) {
         gpu->CmdResetQueryPool(commands, gpu->queries, query, 2);
         gpu->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, gpu->queries, query);
     }
     record_pieces(gpu, gpu->read, slot);
     if (gpu->queries)
-        gpu->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, gpu->queries, query + 1);
-    mb_gpu_slot_barrier(gpu, &gpu->slots[slot], VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-                        VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+        gpu->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, gpu->queries,
+                               query + 1);
+    mb_gpu_slot_barrier(gpu, &gpu->slots[slot], VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                        VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                        VK_ACCESS_HOST_READ_BIT);
     return mb_gpu_slot_end(gpu, &gpu->slots[slot], err);
 }
 
@@ -177,8 +189,10 @@ static int finish(struct mb_gpu *gpu, int slot, double *host_s, struct mb_err *e
     for (uint32_t i = 0; i < gpu->n_sums; i++)
         sum += sums[i];
     if (sum != gpu->expected_sum)
-        return mb_fail(err, MB_EREJECT, "%s: reading %.0f MiB gave the sum %08x, not %08x; the driver or the memory is faulty",
-                       gpu->name, (double)gpu->read_bytes / MB_MIB, sum, gpu->expected_sum);
+        return mb_fail(
+            err, MB_EREJECT,
+            "%s: reading %.0f MiB gave the sum %08x, not %08x; the driver or the memory is faulty",
+            gpu->name, (double)gpu->read_bytes / MB_MIB, sum, gpu->expected_sum);
     return MB_OK;
 }
 
@@ -189,10 +203,11 @@ static int timestamps(struct mb_gpu *gpu, int slot, double *seconds, struct mb_e
     *seconds = 0;
     if (!gpu->queries)
         return MB_OK;
-    VkResult result =
-        gpu->GetQueryPoolResults(gpu->device, gpu->queries, 2 * (uint32_t)slot, 2, sizeof ticks, ticks, sizeof *ticks,
-                                 VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-    uint64_t mask = gpu->timestamp_bits >= 64 ? UINT64_MAX : ((uint64_t)1 << gpu->timestamp_bits) - 1;
+    VkResult result = gpu->GetQueryPoolResults(gpu->device, gpu->queries, 2 * (uint32_t)slot, 2,
+                                               sizeof ticks, ticks, sizeof *ticks,
+                                               VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
+    uint64_t mask =
+        gpu->timestamp_bits >= 64 ? UINT64_MAX : ((uint64_t)1 << gpu->timestamp_bits) - 1;
     if (result == VK_SUCCESS)
         *seconds = (double)((ticks[1] - ticks[0]) & mask) * gpu->timestamp_s;
     return mb_gpu_check(gpu, "vkGetQueryPoolResults", result, err);
@@ -215,8 +230,9 @@ static int is_possible(double device_s, double host_s)
     return device_s > 0 && device_s <= host_s * 1.01;
 }
 
-/* Timestamps count if they explain most of what the host saw in the best of three passes: there are drivers that give those of
- * the recording, or in another unit. What they leave unexplained is the way there and back. */
+/* Timestamps count if they explain most of what the host saw in the best of three passes: there are
+ * drivers that give those of the recording, or in another unit. What they leave unexplained is the
+ * way there and back. */
 static int choose_clock(struct mb_gpu *gpu, struct mb_err *err)
 {
     gpu->use_timestamps = 0;
@@ -237,7 +253,8 @@ static int prepare(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
     uint64_t available_bytes = mb_gpu_available_bytes(gpu);
     int code = take_pieces(gpu, bytes < available_bytes ? bytes : available_bytes, err);
     if (code == MB_OK && gpu->n_pieces == 0)
-        code = mb_fail(err, MB_ENOMEM, "%s: no free memory; close programs that use the GPU", gpu->name);
+        code = mb_fail(err, MB_ENOMEM, "%s: no free memory; close programs that use the GPU",
+                       gpu->name);
     if (code == MB_OK)
         code = take_sums(gpu, err);
     if (code == MB_OK)
@@ -256,7 +273,8 @@ int mb_gpu_read_prepare(struct mb_gpu *gpu, uint64_t bytes, struct mb_err *err)
     if (code != MB_OK)
         return code;
     if (bytes < MB_GPU_TILE_BYTES)
-        return mb_fail(err, MB_ERANGE, "%s: a buffer of %llu bytes is too small; 16 KiB is the least", gpu->name,
+        return mb_fail(err, MB_ERANGE,
+                       "%s: a buffer of %llu bytes is too small; 16 KiB is the least", gpu->name,
                        (unsigned long long)bytes);
     mb_gpu_read_free(gpu);
     code = prepare(gpu, bytes, err);
@@ -286,7 +304,8 @@ int mb_gpu_read_once(struct mb_gpu *gpu, uint64_t *bytes_read, double *seconds, 
     return MB_OK;
 }
 
-int mb_gpu_read_for(struct mb_gpu *gpu, double seconds, uint64_t *bytes_read, double *elapsed_s, struct mb_err *err)
+int mb_gpu_read_for(struct mb_gpu *gpu, double seconds, uint64_t *bytes_read, double *elapsed_s,
+                    struct mb_err *err)
 {
     int code = is_prepared(gpu, err);
     if (code != MB_OK)

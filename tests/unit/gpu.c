@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Suite for src/gpu. Recorded lists need nothing; what needs a Vulkan device is skipped, and said so, where there is none. */
+/* Suite for src/gpu. Recorded lists need nothing; what needs a Vulkan device is skipped, and said
+ * so, where there is none. */
 #include "gpu/vk_list.h"
 #include "gpu/vk_measure.h"
 #ifdef MB_HAVE_VULKAN
@@ -24,8 +25,8 @@
 #endif
 
 #ifdef HAVE_ASAN
-/* Drivers keep memory in statics; once they are unloaded LeakSanitizer takes that for a leak of ours. So under it nothing is
- * unloaded. */
+/* Drivers keep memory in statics; once they are unloaded LeakSanitizer takes that for a leak of
+ * ours. So under it nothing is unloaded. */
 int dlclose(void *library);
 int dlclose(void *library)
 {
@@ -35,14 +36,18 @@ int dlclose(void *library)
 #endif
 
 static const char good[] =
-    "{\"devices\":[{\"name\":\"Radeon 8060S\",\"vendor_id\":4098,\"device_id\":5510,\"type\":\"integrated\","
+    "{\"devices\":[{\"name\":\"Radeon 8060S\",\"vendor_id\":4098,\"device_id\":5510,"
+    "\"type\":\"integrated\","
     "\"driver\":\"radv\",\"api\":\"1.4.305\",\"pci\":\"0000:c5:00.0\",\"heaps\":["
-    "{\"size_bytes\":42949672960,\"device_local\":false,\"budget_bytes\":null,\"usage_bytes\":null},"
-    "{\"size_bytes\":85899345920,\"device_local\":true,\"budget_bytes\":99999999999,\"usage_bytes\":4096}],"
+    "{\"size_bytes\":42949672960,\"device_local\":false,"
+    "\"budget_bytes\":null,\"usage_bytes\":null},"
+    "{\"size_bytes\":85899345920,\"device_local\":true,"
+    "\"budget_bytes\":99999999999,\"usage_bytes\":4096}],"
     "\"memory_types\":[{\"heap\":1,\"flags\":[\"device_local\",\"host_visible\"]}]}]}";
 
 /* A copy of exactly n bytes, so that a read past the end is a fault. */
-static int list_text(struct mb_arena *arena, const char *text, struct mb_vk_info **out, unsigned *n, struct mb_err *err)
+static int list_text(struct mb_arena *arena, const char *text, struct mb_vk_info **out, unsigned *n,
+                     struct mb_err *err)
 {
     size_t length = strlen(text);
     char *copy = malloc(length ? length : 1);
@@ -98,25 +103,26 @@ static void broken_recordings_are_refused(void **state)
         const char *from, *to, *names;
     } cases[] = {
         {"{\"devices\"", "{\"machines\"", "devices"},
-        {"\"name\":\"Radeon 8060S\"", "\"name\":7", "devices[0].name"},
-        {"Radeon 8060S", "", "devices[0].name"},
-        {"Radeon 8060S", "a\\nb", "devices[0].name"},
+        {"\"name\":\"Radeon 8060S\"", "\"name\":7", "devices[0]: name"},
+        {"\"name\":\"Radeon 8060S\"", "\"nom\":\"Radeon\"", "devices[0]: unknown key"},
+        {"Radeon 8060S", "", "devices[0]: name"},
         {"Radeon 8060S", "a\\u0000b", "column"},
-        {"4098", "4294967296", "devices[0].vendor_id"},
-        {"4098", "-1", "devices[0].vendor_id"},
-        {"\"integrated\"", "\"quantum\"", "devices[0].type"},
-        {"\"integrated\"", "null", "devices[0].type"},
-        {"0000:c5:00.0", "0000:c5:00,0", "devices[0].pci"},
-        {"0000:c5:00.0", "../../../etc/passwd", "devices[0].pci"},
-        {"42949672960", "0", "heaps[0].size_bytes"},
-        {"42949672960", "-5", "heaps[0].size_bytes"},
-        {"42949672960", "1e300", "heaps[0].size_bytes"},
-        {"42949672960", "9223372036854775807", "heaps[0].size_bytes"},
-        {"99999999999", "\"all\"", "heaps[1].budget_bytes"},
-        {"\"device_local\":false", "\"device_local\":1", "heaps[0].device_local"},
-        {"{\"heap\":1", "{\"heap\":2", "memory_types[0].heap"},
-        {"{\"heap\":1,", "{", "memory_types[0].heap"},
-        {"\"host_visible\"", "[]", "memory_types[0].flags"},
+        {"4098", "4294967296", "devices[0]: vendor_id"},
+        {"4098", "-1", "devices[0]: vendor_id"},
+        {"\"integrated\"", "\"quantum\"", "devices[0]: type"},
+        {"\"integrated\"", "null", "devices[0]: type"},
+        {"0000:c5:00.0", "0000:c5:00,0", "devices[0]: pci"},
+        {"0000:c5:00.0", "../../../etc/passwd", "devices[0]: pci"},
+        {"42949672960", "0", "heaps[0]: size_bytes"},
+        {"42949672960", "null", "heaps[0]: size_bytes"},
+        {"42949672960", "-5", "heaps[0]: size_bytes"},
+        {"42949672960", "1e300", "heaps[0]: size_bytes"},
+        {"42949672960", "9223372036854775807", "heaps[0]: size_bytes"},
+        {"99999999999", "\"all\"", "heaps[1]: budget_bytes"},
+        {"\"device_local\":false", "\"device_local\":1", "heaps[0]: device_local"},
+        {"{\"heap\":1", "{\"heap\":2", "memory_types[0]: heap"},
+        {"{\"heap\":1,", "{", "memory_types[0]: heap"},
+        {"\"host_visible\"", "[]", "memory_types[0]: flags"},
         {"]}]}", "]}]", "line"},
     };
     for (size_t i = 0; i < MB_COUNT(cases); i++) {
@@ -135,9 +141,11 @@ static void counts_in_recordings_are_bounded(void **state)
 {
     (void)state;
     char text[65536];
-    size_t n = (size_t)snprintf(text, sizeof text, "{\"devices\":[{\"name\":\"x\",\"type\":\"cpu\",\"heaps\":[");
+    size_t n = (size_t)snprintf(text, sizeof text,
+                                "{\"devices\":[{\"name\":\"x\",\"type\":\"cpu\",\"heaps\":[");
     for (unsigned i = 0; i < 17; i++)
-        n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"size_bytes\":1,\"device_local\":true}", i ? "," : "");
+        n += (size_t)snprintf(text + n, sizeof text - n,
+                              "%s{\"size_bytes\":1,\"device_local\":true}", i ? "," : "");
     snprintf(text + n, sizeof text - n, "]}]}");
     struct mb_arena arena = {0};
     struct mb_vk_info *list = NULL;
@@ -155,6 +163,40 @@ static void counts_in_recordings_are_bounded(void **state)
     assert_int_equal(list_text(&arena, "", &list, &n_list, &err), MB_EFORMAT);
     assert_null(list);
     mb_arena_free(&arena);
+}
+
+/* Set by main from the command line: where the source is. */
+static const char *source_root;
+
+static void recorded_machines_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tree;
+        int code;
+        const char *name, *type;
+        int unified;
+    } cases[] = {
+        {"pc-rtx4090", MB_OK, "NVIDIA GeForce RTX 4090", "discrete", 0},
+        {"laptop-intel-igpu", MB_OK, "Intel(R) Arc(tm) Graphics (MTL)", "integrated", 1},
+        {"garbage", MB_EFORMAT, NULL, NULL, 0},
+        {"empty", MB_ENOHW, NULL, NULL, 0},
+    };
+    for (size_t i = 0; i < MB_COUNT(cases); i++) {
+        char root[4096];
+        struct mb_arena arena = {0};
+        struct mb_vk_info *list = NULL;
+        unsigned n = 0;
+        struct mb_err err;
+        snprintf(root, sizeof root, "%s/tests/trees/%s", source_root, cases[i].tree);
+        assert_int_equal(mb_vk_list(&arena, root, &list, &n, &err), cases[i].code);
+        if (cases[i].code == MB_OK) {
+            assert_string_equal(list[0].name, cases[i].name);
+            assert_string_equal(list[0].type, cases[i].type);
+            assert_int_equal(list[0].unified, cases[i].unified);
+        }
+        mb_arena_free(&arena);
+    }
 }
 
 static void put_file(const char *path, const char *text, size_t n)
@@ -220,7 +262,8 @@ static void live_list_is_sound(void **state)
     assert_true(n > 0);
     int software = 0, hardware = 0;
     for (unsigned i = 0; i < n; i++) {
-        print_message("%s, %s, %s, %s, Vulkan %s\n", list[i].name, list[i].type, list[i].pci ? list[i].pci : "no PCI address",
+        print_message("%s, %s, %s, %s, Vulkan %s\n", list[i].name, list[i].type,
+                      list[i].pci ? list[i].pci : "no PCI address",
                       list[i].driver ? list[i].driver : "unknown driver", list[i].api);
         assert_true(strlen(list[i].name) > 0);
         assert_true(list[i].n_heaps > 0);
@@ -229,7 +272,8 @@ static void live_list_is_sound(void **state)
             assert_true(list[i].heaps[j].budget_bytes <= list[i].heaps[j].size_bytes);
         }
         software += strcmp(list[i].type, "cpu") == 0;
-        hardware += strcmp(list[i].type, "discrete") == 0 || strcmp(list[i].type, "integrated") == 0;
+        hardware +=
+            strcmp(list[i].type, "discrete") == 0 || strcmp(list[i].type, "integrated") == 0;
     }
     /* A device of the machine implies a device file; without one only software is left. */
     assert_true(hardware == 0 || mb_vk_worth_trying());
@@ -360,8 +404,10 @@ static void skipped_work_is_rejected(void **state)
     assert_int_equal(mb_gpu_slot_begin(gpu, &gpu->slots[0], &err), MB_OK);
     if (gpu->queries) {
         gpu->CmdResetQueryPool(gpu->slots[0].commands, gpu->queries, 0, 2);
-        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, gpu->queries, 0);
-        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, gpu->queries, 1);
+        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT,
+                               gpu->queries, 0);
+        gpu->CmdWriteTimestamp(gpu->slots[0].commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+                               gpu->queries, 1);
     }
     assert_int_equal(mb_gpu_slot_end(gpu, &gpu->slots[0], &err), MB_OK);
     assert_int_equal(mb_gpu_read_once(gpu, &bytes, &seconds, &err), MB_EREJECT);
@@ -457,12 +503,17 @@ static void a_lost_device_ends_with_an_error(void **state)
 
 #endif
 
-int main(void)
+int main(int argc, char **argv)
 {
+    source_root = argc > 1 ? argv[1] : ".";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(recorded_device_is_read),          cmocka_unit_test(broken_recordings_are_refused),
-        cmocka_unit_test(counts_in_recordings_are_bounded), cmocka_unit_test(recordings_come_from_their_tree),
-        cmocka_unit_test(live_list_is_sound),               cmocka_unit_test(live_list_keeps_stderr),
+        cmocka_unit_test(recorded_device_is_read),
+        cmocka_unit_test(broken_recordings_are_refused),
+        cmocka_unit_test(counts_in_recordings_are_bounded),
+        cmocka_unit_test(recordings_come_from_their_tree),
+        cmocka_unit_test(recorded_machines_are_read),
+        cmocka_unit_test(live_list_is_sound),
+        cmocka_unit_test(live_list_keeps_stderr),
         cmocka_unit_test(opening_names_what_is_missing),
 #ifdef MB_HAVE_VULKAN
         cmocka_unit_test(reading_counts_and_checks_every_byte),

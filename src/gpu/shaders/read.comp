@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Read a buffer once, as fast as its memory allows. Each work group takes tiles of 16 KiB in turn; a thread has eight loads of
-// 16 bytes in flight, neighbours read neighbouring addresses. All words go into the sum that the group leaves behind, so
-// that no load can be left out: the host knows what the sums must add up to (fill.comp).
+// Read a buffer once, as fast as its memory allows. Each work group takes tiles of 16 KiB in turn;
+// a thread has eight loads of 16 bytes in flight, neighbours read neighbouring addresses. All words
+// go into the sum that the group leaves behind, so that no load can be left out: the host knows
+// what the sums must add up to (fill.comp).
 #version 450
 
 layout(local_size_x = 128) in;
