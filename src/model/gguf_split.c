@@ -129,7 +129,7 @@ static int add_all(const struct mb_source *source, const char *path, uint64_t co
         snprintf(name, n, "%.*s-%05u-of-%05u.gguf", (int)prefix, path, i, named);
         code = add_file(source, name, gguf, err);
         if (code == MB_ENOENT)
-            mb_fail(err, code, "%s: part %u of %u is missing; download it into the same directory",
+            mb_fail(err, code, "%s: part %u of %u is missing; all parts must lie side by side",
                     mb_source_label(name), i, named);
         if (!code)
             code = check_part(gguf, name, i, named, err);
