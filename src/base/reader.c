@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Typed access to JSON that somebody else wrote. It owns the wording of what is wrong; the meaning of keys is left to
- * its callers. */
+/* Typed access to JSON that somebody else wrote. It owns the wording of what is wrong; the meaning
+ * of keys is left to its callers. */
 #include "base/reader.h"
 
 #include <math.h>
@@ -48,7 +48,8 @@ int mb_reader_keys(struct mb_reader *reader, const json_t *value, const char *co
         return mb_reader_fail(reader, NULL, "not an object; write {...}");
     const char *key;
     json_t *member;
-    json_object_foreach ((json_t *)value, key, member) {
+    json_object_foreach((json_t *)value, key, member)
+    {
         size_t k = 0;
         while (k < n && strcmp(key, keys[k]) != 0)
             k++;
@@ -56,14 +57,16 @@ int mb_reader_keys(struct mb_reader *reader, const json_t *value, const char *co
             continue;
         char nearest[120];
         mb_name_nearest(key, keys, n, 1, nearest, sizeof nearest);
-        return *nearest ? mb_reader_fail(reader, NULL, "unknown key \"%.60s\"; did you mean %s?", key, nearest)
+        return *nearest ? mb_reader_fail(reader, NULL, "unknown key \"%.60s\"; did you mean %s?",
+                                         key, nearest)
                         : mb_reader_fail(reader, NULL, "unknown key \"%.60s\"; remove it", key);
     }
     return MB_OK;
 }
 
 /* The member, or NULL when it is absent or null. */
-static json_t *member_of(struct mb_reader *reader, const json_t *object, const char *key, enum mb_need need)
+static json_t *member_of(struct mb_reader *reader, const json_t *object, const char *key,
+                         enum mb_need need)
 {
     if (reader->code)
         return NULL;
@@ -80,7 +83,8 @@ static const char *text_of(struct mb_reader *reader, const json_t *value, const 
     const char *text = json_string_value(value);
     size_t n = json_string_length(value);
     if (!text || n > MB_READER_TEXT_MAX) {
-        mb_reader_fail(reader, key, text ? "longer than %d bytes" : "not a text of up to %d bytes", MB_READER_TEXT_MAX);
+        mb_reader_fail(reader, key, text ? "longer than %d bytes" : "not a text of up to %d bytes",
+                       MB_READER_TEXT_MAX);
         return NULL;
     }
     char *copy = mb_arena_text_n(reader->arena, text, n);
@@ -95,7 +99,8 @@ static const char *text_of(struct mb_reader *reader, const json_t *value, const 
     return copy;
 }
 
-const char *mb_reader_text(struct mb_reader *reader, const json_t *object, const char *key, enum mb_need need)
+const char *mb_reader_text(struct mb_reader *reader, const json_t *object, const char *key,
+                           enum mb_need need)
 {
     const json_t *value = member_of(reader, object, key, need);
     if (!value)
@@ -107,8 +112,8 @@ const char *mb_reader_text(struct mb_reader *reader, const json_t *object, const
     return text_of(reader, value, key);
 }
 
-double mb_reader_number(struct mb_reader *reader, const json_t *object, const char *key, double min, double max,
-                        enum mb_need need)
+double mb_reader_number(struct mb_reader *reader, const json_t *object, const char *key, double min,
+                        double max, enum mb_need need)
 {
     const json_t *value = member_of(reader, object, key, need);
     if (!value)
@@ -123,8 +128,8 @@ double mb_reader_number(struct mb_reader *reader, const json_t *object, const ch
     return NAN;
 }
 
-uint64_t mb_reader_count(struct mb_reader *reader, const json_t *object, const char *key, uint64_t max,
-                         enum mb_need need)
+uint64_t mb_reader_count(struct mb_reader *reader, const json_t *object, const char *key,
+                         uint64_t max, enum mb_need need)
 {
     const json_t *value = member_of(reader, object, key, need);
     if (!value)
@@ -144,8 +149,8 @@ int mb_reader_flag(struct mb_reader *reader, const json_t *object, const char *k
     return json_is_true(value);
 }
 
-json_t *mb_reader_array(struct mb_reader *reader, const json_t *object, const char *key, size_t max_n,
-                        enum mb_need need)
+json_t *mb_reader_array(struct mb_reader *reader, const json_t *object, const char *key,
+                        size_t max_n, enum mb_need need)
 {
     json_t *value = member_of(reader, object, key, need);
     if (!value)
@@ -153,13 +158,15 @@ json_t *mb_reader_array(struct mb_reader *reader, const json_t *object, const ch
     if (!json_is_array(value))
         mb_reader_fail(reader, key, "not an array; write [...]");
     else if (json_array_size(value) > max_n)
-        mb_reader_fail(reader, key, "%zu elements, at most %zu are taken", json_array_size(value), max_n);
+        mb_reader_fail(reader, key, "%zu elements, at most %zu are taken", json_array_size(value),
+                       max_n);
     else
         return value;
     return NULL;
 }
 
-json_t *mb_reader_object(struct mb_reader *reader, const json_t *object, const char *key, enum mb_need need)
+json_t *mb_reader_object(struct mb_reader *reader, const json_t *object, const char *key,
+                         enum mb_need need)
 {
     json_t *value = member_of(reader, object, key, need);
     if (value && !json_is_object(value)) {
@@ -169,8 +176,8 @@ json_t *mb_reader_object(struct mb_reader *reader, const json_t *object, const c
     return value;
 }
 
-int mb_reader_choice(struct mb_reader *reader, const json_t *object, const char *key, const char *const *names, size_t n,
-                     enum mb_need need)
+int mb_reader_choice(struct mb_reader *reader, const json_t *object, const char *key,
+                     const char *const *names, size_t n, enum mb_need need)
 {
     const json_t *value = member_of(reader, object, key, need);
     if (!value)
@@ -186,8 +193,8 @@ int mb_reader_choice(struct mb_reader *reader, const json_t *object, const char 
     return -1;
 }
 
-const char **mb_reader_texts(struct mb_reader *reader, const json_t *object, const char *key, size_t max_n,
-                             unsigned *out_n, enum mb_need need)
+const char **mb_reader_texts(struct mb_reader *reader, const json_t *object, const char *key,
+                             size_t max_n, unsigned *out_n, enum mb_need need)
 {
     *out_n = 0;
     const json_t *array = mb_reader_array(reader, object, key, max_n, need);
@@ -205,4 +212,14 @@ const char **mb_reader_texts(struct mb_reader *reader, const json_t *object, con
         return NULL;
     *out_n = (unsigned)n;
     return texts;
+}
+
+const char *mb_reader_source(struct mb_reader *reader, const json_t *part, const json_t *sources)
+{
+    const char *name = mb_reader_text(reader, part, "source", MB_REQUIRED);
+    if (!name)
+        return NULL;
+    if (!json_object_get(sources, name))
+        mb_reader_fail(reader, "source", "\"%.40s\" is not in sources", name);
+    return mb_reader_text(reader, sources, name, MB_REQUIRED);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What documents say about chips: GPUs, systems on a chip and CPUs of data/chips. Detection looks chips up
- * by the name that a driver tells; the catalog builds machines from them. */
+/* What documents say about chips: GPUs, systems on a chip and CPUs of data/chips. Detection looks
+ * chips up by the name that a driver tells; the catalog builds machines from them. */
 #ifndef MB_CHIP_H
 #define MB_CHIP_H
 
@@ -32,7 +32,7 @@ struct mb_chip {
     double *capacities_bytes; /* sizes that are sold; none for kind cpu */
     unsigned n_capacities;
     struct mb_figure bandwidth_bytes_per_s;
-    const char *link_name; /* "PCIe 4.0 x16", "NVLink-C2C" or NULL */
+    const char *link_name;                /* "PCIe 4.0 x16", "NVLink-C2C" or NULL */
     unsigned link_generation, link_lanes; /* PCIe */
     struct mb_figure link_bytes_per_s;    /* payload, one direction */
     const char *cpu_name;
@@ -49,14 +49,19 @@ struct mb_chip {
 
 struct mb_chips;
 
-/* The chips of the program; entries are read when they are asked for, and one that is broken (a test sees to it that
- * none is) counts as absent. Returns MB_OK; MB_ENOMEM. */
+/* The chips of the program; entries are read when they are asked for, and one that is broken (a
+ * test sees to it that none is) counts as absent. Returns MB_OK; MB_ENOMEM. */
 int mb_chips_open(struct mb_chips **out, struct mb_err *err);
 void mb_chips_close(struct mb_chips *chips);
 
-/* Read and check all entries of files below "chips/"; the files must outlive the chips.
+/* The same over files below "chips/", which must outlive the chips. */
+int mb_chips_index(const struct mb_embedded *files, size_t n_files, struct mb_chips **out,
+                   struct mb_err *err);
+
+/* The same, and read and check all entries at once.
  * Returns MB_OK; MB_EFORMAT: err names file, chip and key; MB_ENOMEM. */
-int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_chips **out, struct mb_err *err);
+int mb_chips_parse(const struct mb_embedded *files, size_t n_files, struct mb_chips **out,
+                   struct mb_err *err);
 
 /* How many, and each; NULL for a broken one. */
 size_t mb_chips_count(const struct mb_chips *chips);
@@ -73,20 +78,25 @@ struct mb_chip_hints {
     double memory_bytes; /* as programs see it: up to 7 % less than what is sold */
 };
 
-/* The chip of that name, else the chip behind that PCI id. A name matches as a whole, without case and surrounding
- * blanks, never in part: "Tesla M40" is no Apple M4. Where several chips fit (Apple sells one name with different core
- * counts), the other hints decide; NULL when none or several are left. */
-const struct mb_chip *mb_chip_find_like(const struct mb_chips *chips, const struct mb_chip_hints *hints);
+/* The chip of that name, else the chip behind that PCI id. A name matches as a whole, without case
+ * and surrounding blanks, never in part: "Tesla M40" is no Apple M4. Where several chips fit (Apple
+ * sells one name with different core counts), the other hints decide; NULL when none or several are
+ * left. */
+const struct mb_chip *mb_chip_find_like(const struct mb_chips *chips,
+                                        const struct mb_chip_hints *hints);
 
 /* The same with only a name and a PCI id; both may be NULL. */
-const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *name, const char *pci_id);
+const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *name,
+                                   const char *pci_id);
 
-/* What a GPU may use of a pool of capacity bytes, and how to raise it (*raise may become NULL). Texts go into the arena. */
-struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes, struct mb_arena *arena,
-                                 const char **raise);
+/* What a GPU may use of a pool of capacity bytes, and how to raise it (*raise may become NULL).
+ * Texts go into the arena. */
+struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes,
+                                 struct mb_arena *arena, const char **raise);
 
-/* Payload bytes per second of one direction of a PCIe link; 0 for a generation or width that does not exist.
- *   lanes * transfers/s * line code / 8 * 256 / 280: a packet of 256 bytes carries 24 bytes of framing, header and CRC */
+/* Payload bytes per second of one direction of a PCIe link; 0 for a generation or width that does
+ * not exist. lanes * transfers/s * line code / 8 * 256 / 280: a packet of 256 bytes carries 24
+ * bytes of framing, header and CRC */
 double mb_pcie_bytes_per_s(unsigned generation, unsigned lanes);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Measurements that were taken before, in an SQLite file: measuring takes half a minute, reading takes a millisecond. The
- * file is a convenience, so that trouble with it (no home, a full disk, a damaged file) is one line and no failure of
- * anything else. Where the file lives is left to the program. */
+/* Measurements that were taken before, in an SQLite file: measuring takes half a minute, reading
+ * takes a millisecond. The file is a convenience, so that trouble with it (no home, a full disk, a
+ * damaged file) is one line and no failure of anything else. Where the file lives is left to the
+ * program. */
 #include "machine/machine.h"
 #include "machine/measured.h"
 
@@ -25,10 +26,12 @@ static int make_directory_of(const char *path)
         return -1;
     }
     strcpy(directory, path);
-    for (char *slash = strchr(directory + 1, '/'); *directory && slash; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(directory + 1, '/'); *directory && slash;
+         slash = strchr(slash + 1, '/')) {
         *slash = 0;
         if (mkdir(directory, 0700) != 0) {
-            /* Read-only file systems answer EROFS for what exists, too, so look before believing. */
+            /* Read-only file systems answer EROFS for what exists, too, so look before believing.
+             */
             int why = errno;
             struct stat st;
             if (stat(directory, &st) != 0 || !S_ISDIR(st.st_mode)) {
@@ -41,7 +44,8 @@ static int make_directory_of(const char *path)
     return 0;
 }
 
-/* Open a database of ours: a regular file or none. SQLite's code; *db must be closed whatever it is. */
+/* Open a database of ours: a regular file or none. SQLite's code; *db must be closed whatever it
+ * is. */
 static int open_database(const char *path, int flags, sqlite3 **db)
 {
     struct stat st;
@@ -76,13 +80,16 @@ static int is_corrupt(int code)
     return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
-/* Seconds since a "2026-11-23T01:19:43Z"; -1 when it is no such text. A date in the future is now: clocks get set back. */
+/* Seconds since a "2026-11-23T01:19:43Z"; -1 when it is no such text. A date in the future is now:
+ * clocks get set back. */
 static double age_of(const char *date)
 {
     struct tm tm = {0};
     char last = 0, rest = 0;
-    if (!date || sscanf(date, "%4d-%2d-%2dT%2d:%2d:%2d%c%c", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
-                        &tm.tm_min, &tm.tm_sec, &last, &rest) != 7 || last != 'Z')
+    if (!date ||
+        sscanf(date, "%4d-%2d-%2dT%2d:%2d:%2d%c%c", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+               &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &last, &rest) != 7 ||
+        last != 'Z')
         return -1;
     if (tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12)
         return -1;
@@ -93,16 +100,20 @@ static double age_of(const char *date)
 }
 
 /* Read the JSON of a measurement and make it the machine's. */
-static int take(const char *path, const char *json, size_t n, struct mb_machine *machine, struct mb_err *err)
+static int take(const char *path, const char *json, size_t n, struct mb_machine *machine,
+                struct mb_err *err)
 {
     struct mb_err why;
     json_t *root = mb_json_parse(json, n, "measurement", &why);
-    struct mb_reader reader = {.arena = mb_machine_arena(machine), .file = "measurement", .err = &why};
-    struct mb_measurement *measurement = root ? mb_measurement_read(&reader, root, machine, 1) : NULL;
+    struct mb_reader reader = {
+        .arena = mb_machine_arena(machine), .file = "measurement", .err = &why};
+    struct mb_measurement *measurement =
+        root ? mb_measurement_read(&reader, root, machine, 1) : NULL;
     json_decref(root);
     if (!measurement)
-        return why.code == MB_ENOMEM ? mb_fail_memory(err)
-                                     : mb_fail(err, MB_EIO, "%.160s: %.160s; measure again", path, why.text);
+        return why.code == MB_ENOMEM
+                   ? mb_fail_memory(err)
+                   : mb_fail(err, MB_EIO, "%.160s: %.160s; measure again", path, why.text);
     measurement->age_s = age_of(measurement->date);
     if (measurement->age_s < 0)
         return mb_fail(err, MB_EIO, "%.160s: a measurement without a date; measure again", path);
@@ -115,18 +126,24 @@ int mb_history_load(const char *path, struct mb_machine *machine, struct mb_err 
         "SELECT json FROM measurements WHERE fingerprint = ?1 ORDER BY date DESC, rowid DESC LIMIT 1";
     struct stat st;
     if (!machine->fingerprint || stat(path, &st) != 0)
-        return mb_fail(err, MB_ENODATA, "%.200s: nothing measured on this machine; membound machine --measure does it", path);
+        return mb_fail(
+            err, MB_ENODATA,
+            "%.200s: nothing measured on this machine; membound machine --measure does it", path);
     sqlite3 *db;
     sqlite3_stmt *query = NULL;
     int result = MB_OK, code = open_database(path, SQLITE_OPEN_READONLY, &db), layout = 0;
     if (code == SQLITE_OK)
         layout = layout_of(db, &code);
     if (layout < 0 || (code != SQLITE_OK && code != SQLITE_ROW)) {
-        result = mb_fail(err, MB_EIO, "%.200s: %s; measuring again begins a new one", path, sqlite3_errstr(code));
+        result = mb_fail(err, MB_EIO, "%.200s: %s; measuring again begins a new one", path,
+                         sqlite3_errstr(code));
     } else if (layout > LAYOUT) {
-        result = mb_fail(err, MB_EIO, "%.200s: written by a newer membound; use that one or remove the file", path);
+        result =
+            mb_fail(err, MB_EIO,
+                    "%.200s: written by a newer membound; use that one or remove the file", path);
     } else if (layout < LAYOUT) {
-        result = mb_fail(err, MB_ENODATA, "%.200s: empty; membound machine --measure fills it", path);
+        result =
+            mb_fail(err, MB_ENODATA, "%.200s: empty; membound machine --measure fills it", path);
     } else {
         code = sqlite3_prepare_v2(db, sql, -1, &query, NULL);
         if (code == SQLITE_OK)
@@ -136,7 +153,10 @@ int mb_history_load(const char *path, struct mb_machine *machine, struct mb_err 
         const char *json = code == SQLITE_ROW ? (const char *)sqlite3_column_text(query, 0) : NULL;
         int n = json ? sqlite3_column_bytes(query, 0) : 0;
         if (code == SQLITE_DONE)
-            result = mb_fail(err, MB_ENODATA, "%.200s: nothing measured on this machine; membound machine --measure does it", path);
+            result = mb_fail(
+                err, MB_ENODATA,
+                "%.200s: nothing measured on this machine; membound machine --measure does it",
+                path);
         else if (!json || n > MAX_JSON_BYTES)
             result = mb_fail(err, MB_EIO, "%.200s: %s; measuring again begins a new one", path,
                              code == SQLITE_ROW ? "a strange row" : sqlite3_errstr(code));
@@ -161,8 +181,8 @@ static int run(sqlite3 *db, const char *sql, const char *const *texts, int n_tex
     return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : code;
 }
 
-/* Add a row and keep the newest hundred of the machine; SQLite's code, or LAYOUT_NEWER. One transaction: a killed program
- * or a full disk leaves the old file. */
+/* Add a row and keep the newest hundred of the machine; SQLite's code, or LAYOUT_NEWER. One
+ * transaction: a killed program or a full disk leaves the old file. */
 static int add_row(const char *path, const char *const texts[4])
 {
     sqlite3 *db;
@@ -173,19 +193,24 @@ static int add_row(const char *path, const char *const texts[4])
     } else if (layout >= 0) {
         code = run(db, "BEGIN IMMEDIATE", NULL, 0);
         if (code == SQLITE_OK)
-            code = sqlite3_exec(db,
-                                "CREATE TABLE IF NOT EXISTS measurements(fingerprint TEXT NOT NULL, date TEXT NOT NULL, "
-                                "version TEXT NOT NULL, json TEXT NOT NULL);"
-                                "CREATE INDEX IF NOT EXISTS by_machine ON measurements(fingerprint, date);"
-                                "PRAGMA user_version = 1",
-                                NULL, NULL, NULL);
+            code = sqlite3_exec(
+                db,
+                "CREATE TABLE IF NOT EXISTS measurements(fingerprint TEXT NOT NULL, date TEXT NOT NULL, "
+                "version TEXT NOT NULL, json TEXT NOT NULL);"
+                "CREATE INDEX IF NOT EXISTS by_machine ON measurements(fingerprint, date);"
+                "PRAGMA user_version = 1",
+                NULL, NULL, NULL);
         if (code == SQLITE_OK)
-            code = run(db, "INSERT INTO measurements(fingerprint, date, version, json) VALUES(?1, ?2, ?3, ?4)", texts, 4);
+            code = run(
+                db,
+                "INSERT INTO measurements(fingerprint, date, version, json) VALUES(?1, ?2, ?3, ?4)",
+                texts, 4);
         if (code == SQLITE_OK)
-            code = run(db,
-                       "DELETE FROM measurements WHERE fingerprint = ?1 AND rowid NOT IN (SELECT rowid FROM measurements "
-                       "WHERE fingerprint = ?1 ORDER BY date DESC, rowid DESC LIMIT 100)",
-                       texts, 1);
+            code = run(
+                db,
+                "DELETE FROM measurements WHERE fingerprint = ?1 AND rowid NOT IN (SELECT rowid FROM measurements "
+                "WHERE fingerprint = ?1 ORDER BY date DESC, rowid DESC LIMIT 100)",
+                texts, 1);
         if (code == SQLITE_OK)
             code = run(db, "COMMIT", NULL, 0);
     }
@@ -218,15 +243,19 @@ int mb_history_save(const char *path, const struct mb_machine *machine, struct m
     const char *const texts[4] = {machine->fingerprint, measurement->date,
                                   measurement->version ? measurement->version : MB_VERSION, json};
     if (make_directory_of(path) != 0) {
-        result = mb_fail(err, MB_EWRITE, "%.200s: %s; the measurement is not kept", path, strerror(errno));
+        result = mb_fail(err, MB_EWRITE, "%.200s: %s; the measurement is not kept", path,
+                         strerror(errno));
     } else {
         int code = add_row(path, texts);
         if (is_corrupt(code) && move_aside(path) == 0)
             code = add_row(path, texts);
         if (code == LAYOUT_NEWER)
-            result = mb_fail(err, MB_EWRITE, "%.200s: written by a newer membound; the measurement is not kept", path);
+            result =
+                mb_fail(err, MB_EWRITE,
+                        "%.200s: written by a newer membound; the measurement is not kept", path);
         else if (code != SQLITE_OK)
-            result = mb_fail(err, MB_EWRITE, "%.200s: %s; the measurement is not kept", path, sqlite3_errstr(code));
+            result = mb_fail(err, MB_EWRITE, "%.200s: %s; the measurement is not kept", path,
+                             sqlite3_errstr(code));
     }
     mb_text_free(json);
     return result;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A machine as JSON text and as a file. Reading it back is left to json_read.c. Unknown figures are null; a figure
- * that is written as a bare number has its provenance under "sources". */
+/* A machine as JSON text and as a file. Reading it back is left to json_read.c. Unknown figures are
+ * null; a figure that is written as a bare number has its provenance under "sources". */
 #include "machine/json.h"
 #include "machine/machine.h"
 #include "machine/measured.h"
@@ -22,15 +22,18 @@ static json_t *count(uint64_t value)
 }
 
 /* Put the value under key, and "reported: /proc/meminfo" under the same key of sources. */
-static int put_figure(json_t *object, json_t *sources, const char *key, const struct mb_figure *figure)
+static int put_figure(json_t *object, json_t *sources, const char *key,
+                      const struct mb_figure *figure)
 {
     if (!mb_figure_known(figure))
         return mb_json_put(object, key, json_null());
-    json_t *source = figure->detail ? json_sprintf("%s: %s", mb_provenance_name(figure->provenance), figure->detail)
+    json_t *source = figure->detail ? json_sprintf("%s: %s", mb_provenance_name(figure->provenance),
+                                                   figure->detail)
                                     : json_string(mb_provenance_name(figure->provenance));
     if (!source) /* the detail is no UTF-8 */
         source = json_string(mb_provenance_name(figure->provenance));
-    return mb_json_put(sources, key, source) + mb_json_put(object, key, mb_json_number(figure->value));
+    return mb_json_put(sources, key, source) +
+           mb_json_put(object, key, mb_json_number(figure->value));
 }
 
 /* object, or NULL with object freed when a part could not be added. */
@@ -53,18 +56,22 @@ static json_t *pool_json(const struct mb_pool *pool)
     bad += put_figure(object, sources, "free_bytes", &pool->free_bytes);
     bad += put_figure(object, sources, "usable_bytes", &pool->usable_bytes);
     bad += mb_json_put(object, "raise", mb_json_text(pool->raise));
-    bad += mb_json_put(object, "bandwidth", mb_json_figure(&pool->bandwidth_bytes_per_s, "bytes_per_s"));
-    bad += mb_json_put(object, "bandwidth_spec", mb_json_figure(&pool->bandwidth_spec_bytes_per_s, "bytes_per_s"));
+    bad += mb_json_put(object, "bandwidth",
+                       mb_json_figure(&pool->bandwidth_bytes_per_s, "bytes_per_s"));
+    bad += mb_json_put(object, "bandwidth_spec",
+                       mb_json_figure(&pool->bandwidth_spec_bytes_per_s, "bytes_per_s"));
     bad += mb_json_put(object, "sources", sources);
     return whole(object, bad);
 }
 
-static json_t *processor_json(const struct mb_machine *machine, const struct mb_processor *processor)
+static json_t *processor_json(const struct mb_machine *machine,
+                              const struct mb_processor *processor)
 {
-    json_t *object = json_object(), *sources = json_object(), *caches = json_array(), *reads = json_array(),
-           *peaks = json_array();
+    json_t *object = json_object(), *sources = json_object(), *caches = json_array(),
+           *reads = json_array(), *peaks = json_array();
     int bad = mb_json_put(object, "id", mb_json_text(processor->id));
-    bad += mb_json_put(object, "kind", mb_json_text(word(mb_processor_kind_names, 2, processor->kind)));
+    bad += mb_json_put(object, "kind",
+                       mb_json_text(word(mb_processor_kind_names, 2, processor->kind)));
     bad += mb_json_put(object, "name", mb_json_text(processor->name));
     bad += mb_json_put(object, "integrated", json_boolean(processor->integrated));
     bad += mb_json_put(object, "cores", count(processor->n_cores));
@@ -80,7 +87,9 @@ static json_t *processor_json(const struct mb_machine *machine, const struct mb_
     for (unsigned i = 0; i < processor->n_reads; i++) {
         const struct mb_read *read = processor->reads + i;
         json_t *figure = mb_json_figure(&read->bytes_per_s, "bytes_per_s");
-        bad += mb_json_put(figure, "pool", mb_json_text(read->pool < machine->n_pools ? machine->pools[read->pool].id : NULL));
+        bad += mb_json_put(
+            figure, "pool",
+            mb_json_text(read->pool < machine->n_pools ? machine->pools[read->pool].id : NULL));
         bad += json_array_append_new(reads, figure);
     }
     bad += mb_json_put(object, "reads", reads);
@@ -97,8 +106,12 @@ static json_t *processor_json(const struct mb_machine *machine, const struct mb_
 static json_t *link_json(const struct mb_machine *machine, const struct mb_link *link)
 {
     json_t *object = mb_json_figure(&link->bytes_per_s, "bytes_per_s"), *sources = json_object();
-    int bad = mb_json_put(object, "from", mb_json_text(link->from < machine->n_pools ? machine->pools[link->from].id : NULL));
-    bad += mb_json_put(object, "to", mb_json_text(link->to < machine->n_pools ? machine->pools[link->to].id : NULL));
+    int bad = mb_json_put(
+        object, "from",
+        mb_json_text(link->from < machine->n_pools ? machine->pools[link->from].id : NULL));
+    bad +=
+        mb_json_put(object, "to",
+                    mb_json_text(link->to < machine->n_pools ? machine->pools[link->to].id : NULL));
     bad += mb_json_put(object, "name", mb_json_text(link->name));
     bad += put_figure(object, sources, "latency_s", &link->latency_s);
     bad += mb_json_put(object, "sources", sources);
@@ -130,8 +143,8 @@ static json_t *power_json(const struct mb_machine *machine)
 static json_t *machine_json(const struct mb_machine *machine)
 {
     static const char *const origins[] = {"detected", "catalog", "file"};
-    json_t *object = json_object(), *pools = json_array(), *processors = json_array(), *links = json_array(),
-           *notes = json_array();
+    json_t *object = json_object(), *pools = json_array(), *processors = json_array(),
+           *links = json_array(), *notes = json_array();
     int bad = mb_json_put(object, "name", mb_json_text(machine->name));
     bad += mb_json_put(object, "origin", mb_json_text(word(origins, 3, machine->origin)));
     bad += mb_json_put(object, "class", mb_json_text(mb_class_name(machine->machine_class)));
@@ -151,7 +164,8 @@ static json_t *machine_json(const struct mb_machine *machine)
         bad += json_array_append_new(links, link_json(machine, machine->links + i));
     bad += mb_json_put(object, "links", links);
     bad += mb_json_put(object, "measurement",
-                       machine->measurement ? mb_measurement_json(machine, machine->measurement) : json_null());
+                       machine->measurement ? mb_measurement_json(machine, machine->measurement)
+                                            : json_null());
     bad += mb_json_put(object, "price", price_json(machine->price));
     bad += mb_json_put(object, "power", power_json(machine));
     for (unsigned i = 0; i < machine->n_notes; i++)

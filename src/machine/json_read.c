@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A machine from JSON: what json.c writes, or the few lines that a person writes for a what-if. Everything in the file
- * is hostile until checked here; the conclusions (class, best bandwidth) are drawn anew and not taken from it. */
+/* A machine from JSON: what json.c writes, or the few lines that a person writes for a what-if.
+ * Everything in the file is hostile until checked here; the conclusions (class, best bandwidth) are
+ * drawn anew and not taken from it. */
 #include "machine/json.h"
 #include "base/reader.h"
 #include "machine/machine.h"
@@ -10,12 +11,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_FILE_BYTES = 4 << 20, MAX_POOLS = 64, MAX_PROCESSORS = 64, MAX_LINKS = 1024, MAX_NOTES = 256 };
+enum {
+    MAX_FILE_BYTES = 4 << 20,
+    MAX_POOLS = 64,
+    MAX_PROCESSORS = 64,
+    MAX_LINKS = 1024,
+    MAX_NOTES = 256
+};
 
 #define MAX_SIZE 1152921504606846976.0 /* 2^60 bytes */
 
 /* "reported: /proc/meminfo" as provenance and detail. */
-static void split_source(struct mb_reader *reader, const char *key, const char *text, struct mb_figure *figure)
+static void split_source(struct mb_reader *reader, const char *key, const char *text,
+                         struct mb_figure *figure)
 {
     size_t n = strcspn(text, ":");
     for (int p = MB_MEASURED; p <= MB_DERIVED; p++) {
@@ -26,11 +34,13 @@ static void split_source(struct mb_reader *reader, const char *key, const char *
         figure->detail = !text[n] ? NULL : text[n + 1] == ' ' ? text + n + 2 : text + n + 1;
         return;
     }
-    mb_reader_fail(reader, key, "\"%.40s\" does not begin with measured:, reported:, spec: or derived:", text);
+    mb_reader_fail(reader, key,
+                   "\"%.40s\" does not begin with measured:, reported:, spec: or derived:", text);
 }
 
 /* A bare number with its provenance under sources; without one it is a spec of this file. */
-static struct mb_figure bare_figure(struct mb_reader *reader, const json_t *object, const char *key, double min, double max)
+static struct mb_figure bare_figure(struct mb_reader *reader, const json_t *object, const char *key,
+                                    double min, double max)
 {
     double value = mb_reader_number(reader, object, key, min, max, MB_OPTIONAL);
     const json_t *sources = mb_reader_object(reader, object, "sources", MB_OPTIONAL);
@@ -44,7 +54,8 @@ static struct mb_figure bare_figure(struct mb_reader *reader, const json_t *obje
 }
 
 /* sources may name only figures of their object. */
-static void check_sources(struct mb_reader *reader, const json_t *object, const char *const *keys, size_t n)
+static void check_sources(struct mb_reader *reader, const json_t *object, const char *const *keys,
+                          size_t n)
 {
     const json_t *sources = mb_reader_object(reader, object, "sources", MB_OPTIONAL);
     if (!sources)
@@ -55,11 +66,13 @@ static void check_sources(struct mb_reader *reader, const json_t *object, const 
 }
 
 /* The figure inside an object that has its value under unit_key beside provenance and detail. */
-static struct mb_figure figure_in(struct mb_reader *reader, const json_t *object, const char *unit_key, double max)
+static struct mb_figure figure_in(struct mb_reader *reader, const json_t *object,
+                                  const char *unit_key, double max)
 {
     static const char *const names[] = {"unknown", "measured", "reported", "spec", "derived"};
     double value = mb_reader_number(reader, object, unit_key, 1, max, MB_OPTIONAL);
-    int provenance = mb_reader_choice(reader, object, "provenance", names, MB_COUNT(names), MB_OPTIONAL);
+    int provenance =
+        mb_reader_choice(reader, object, "provenance", names, MB_COUNT(names), MB_OPTIONAL);
     const char *detail = mb_reader_text(reader, object, "detail", MB_OPTIONAL);
     if (isnan(value))
         return (struct mb_figure){0, MB_UNKNOWN, detail};
@@ -68,14 +81,17 @@ static struct mb_figure figure_in(struct mb_reader *reader, const json_t *object
     return mb_figure_of(value, (enum mb_provenance)provenance, detail);
 }
 
-/* A bandwidth: an object with a figure, or a plain number of bytes per second. *plain tells which. */
-static struct mb_figure bandwidth(struct mb_reader *reader, const json_t *object, const char *key, int *plain)
+/* A bandwidth: an object with a figure, or a plain number of bytes per second. *plain tells which.
+ */
+static struct mb_figure bandwidth(struct mb_reader *reader, const json_t *object, const char *key,
+                                  int *plain)
 {
     static const char *const keys[] = {"bytes_per_s", "provenance", "detail"};
     const json_t *value = json_object_get(object, key);
     *plain = json_is_number(value);
     if (*plain)
-        return mb_figure_of(mb_reader_number(reader, object, key, 1, 1e16, MB_REQUIRED), MB_SPEC, reader->file);
+        return mb_figure_of(mb_reader_number(reader, object, key, 1, 1e16, MB_REQUIRED), MB_SPEC,
+                            reader->file);
     const json_t *part = mb_reader_object(reader, object, key, MB_OPTIONAL);
     if (!part)
         return (struct mb_figure){0};
@@ -90,7 +106,8 @@ static const char *read_id(struct mb_reader *reader, const json_t *object)
 {
     const char *id = mb_reader_text(reader, object, "id", MB_OPTIONAL);
     if (id && (!*id || strlen(id) > 32 || id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-")]))
-        mb_reader_fail(reader, "id", "\"%.40s\" is not up to 32 small letters, digits and dashes", id);
+        mb_reader_fail(reader, "id", "\"%.40s\" is not up to 32 small letters, digits and dashes",
+                       id);
     return reader->code ? NULL : id;
 }
 
@@ -113,13 +130,25 @@ static struct mb_figure read_capacity(struct mb_reader *reader, const json_t *ob
 
 static void read_pool(struct mb_reader *reader, struct mb_machine *machine, const json_t *object)
 {
-    static const char *const keys[] = {"id",         "kind",         "name",  "capacity_bytes", "capacity",       "installed_bytes",
-                                       "free_bytes", "usable_bytes", "raise", "bandwidth",      "bandwidth_spec", "sources"};
-    static const char *const figures[] = {"capacity_bytes", "installed_bytes", "free_bytes", "usable_bytes"};
+    static const char *const keys[] = {"id",
+                                       "kind",
+                                       "name",
+                                       "capacity_bytes",
+                                       "capacity",
+                                       "installed_bytes",
+                                       "free_bytes",
+                                       "usable_bytes",
+                                       "raise",
+                                       "bandwidth",
+                                       "bandwidth_spec",
+                                       "sources"};
+    static const char *const figures[] = {"capacity_bytes", "installed_bytes", "free_bytes",
+                                          "usable_bytes"};
     struct mb_pool pool = {0};
     if (mb_reader_keys(reader, object, keys, MB_COUNT(keys)))
         return;
-    int kind = mb_reader_choice(reader, object, "kind", mb_pool_kind_names, 3, MB_REQUIRED), plain, unused;
+    int kind = mb_reader_choice(reader, object, "kind", mb_pool_kind_names, 3, MB_REQUIRED), plain,
+        unused;
     pool.kind = kind > 0 ? (enum mb_pool_kind)kind : MB_POOL_SYSTEM;
     pool.id = read_id(reader, object);
     pool.name = mb_reader_text(reader, object, "name", MB_OPTIONAL);
@@ -128,8 +157,10 @@ static void read_pool(struct mb_reader *reader, struct mb_machine *machine, cons
     pool.installed_bytes = bare_figure(reader, object, "installed_bytes", 1, MAX_SIZE);
     pool.free_bytes = bare_figure(reader, object, "free_bytes", 0, MAX_SIZE); /* 0: a full card */
     pool.usable_bytes = bare_figure(reader, object, "usable_bytes", 1, MAX_SIZE);
-    if (pool.kind == MB_POOL_VRAM && !json_object_get(object, "usable_bytes") && mb_figure_known(&pool.capacity_bytes))
-        pool.usable_bytes = mb_figure_of(pool.capacity_bytes.value, MB_DERIVED, "all of its memory");
+    if (pool.kind == MB_POOL_VRAM && !json_object_get(object, "usable_bytes") &&
+        mb_figure_known(&pool.capacity_bytes))
+        pool.usable_bytes =
+            mb_figure_of(pool.capacity_bytes.value, MB_DERIVED, "all of its memory");
     pool.raise = mb_reader_text(reader, object, "raise", MB_OPTIONAL);
     pool.bandwidth_bytes_per_s = bandwidth(reader, object, "bandwidth", &plain);
     pool.bandwidth_spec_bytes_per_s = bandwidth(reader, object, "bandwidth_spec", &unused);
@@ -145,7 +176,9 @@ static void read_pool(struct mb_reader *reader, struct mb_machine *machine, cons
 /* Give pools without an id the first free one of their kind. */
 static void name_pools(struct mb_machine *machine)
 {
-    static const char *const first[] = {"ram", "vram0", "unified"}, *const next[] = {"ram%u", "vram%u", "unified%u"};
+    static const char *const first[] = {"ram", "vram0", "unified"}, *const next[] = {"ram%u",
+                                                                                     "vram%u",
+                                                                                     "unified%u"};
     for (unsigned i = 0; i < machine->n_pools; i++) {
         struct mb_pool *pool = machine->pools + i;
         char id[24];
@@ -159,7 +192,8 @@ static void name_pools(struct mb_machine *machine)
 }
 
 /* The pool that object[key] names. */
-static unsigned read_pool_id(struct mb_reader *reader, const struct mb_machine *machine, const json_t *object, const char *key)
+static unsigned read_pool_id(struct mb_reader *reader, const struct mb_machine *machine,
+                             const json_t *object, const char *key)
 {
     const char *id = mb_reader_text(reader, object, key, MB_REQUIRED);
     unsigned pool = mb_machine_pool_index(machine, id);
@@ -168,7 +202,8 @@ static unsigned read_pool_id(struct mb_reader *reader, const struct mb_machine *
     return pool;
 }
 
-static void read_reads(struct mb_reader *reader, struct mb_machine *machine, unsigned processor, const json_t *object)
+static void read_reads(struct mb_reader *reader, struct mb_machine *machine, unsigned processor,
+                       const json_t *object)
 {
     static const char *const keys[] = {"pool", "bytes_per_s", "provenance", "detail"};
     const json_t *reads = mb_reader_array(reader, object, "reads", MAX_POOLS, MB_REQUIRED);
@@ -184,7 +219,8 @@ static void read_reads(struct mb_reader *reader, struct mb_machine *machine, uns
     }
 }
 
-static void read_peaks(struct mb_reader *reader, struct mb_machine *machine, unsigned processor, const json_t *object)
+static void read_peaks(struct mb_reader *reader, struct mb_machine *machine, unsigned processor,
+                       const json_t *object)
 {
     static const char *const keys[] = {"type", "flops_per_s", "provenance", "detail"};
     const json_t *peaks = mb_reader_array(reader, object, "peak", 16, MB_OPTIONAL);
@@ -200,11 +236,12 @@ static void read_peaks(struct mb_reader *reader, struct mb_machine *machine, uns
     }
 }
 
-static void read_processor(struct mb_reader *reader, struct mb_machine *machine, const json_t *object)
+static void read_processor(struct mb_reader *reader, struct mb_machine *machine,
+                           const json_t *object)
 {
-    static const char *const keys[] = {"id",   "kind",        "name", "integrated", "cores",         "threads", "numa_nodes",
-                                       "simd", "cache_bytes", "pci",  "driver",     "power_limit_w", "reads",   "peak",
-                                       "sources"};
+    static const char *const keys[] = {
+        "id",          "kind", "name",   "integrated",    "cores", "threads", "numa_nodes", "simd",
+        "cache_bytes", "pci",  "driver", "power_limit_w", "reads", "peak",    "sources"};
     static const char *const figures[] = {"power_limit_w"};
     struct mb_processor processor = {0};
     if (mb_reader_keys(reader, object, keys, MB_COUNT(keys)))
@@ -215,14 +252,18 @@ static void read_processor(struct mb_reader *reader, struct mb_machine *machine,
     processor.name = mb_reader_text(reader, object, "name", MB_OPTIONAL);
     processor.integrated = mb_reader_flag(reader, object, "integrated");
     processor.n_cores = (unsigned)mb_reader_count(reader, object, "cores", 1 << 24, MB_OPTIONAL);
-    processor.n_threads = (unsigned)mb_reader_count(reader, object, "threads", 1 << 20, MB_OPTIONAL);
-    processor.n_numa_nodes = (unsigned)mb_reader_count(reader, object, "numa_nodes", 1 << 16, MB_OPTIONAL);
+    processor.n_threads =
+        (unsigned)mb_reader_count(reader, object, "threads", 1 << 20, MB_OPTIONAL);
+    processor.n_numa_nodes =
+        (unsigned)mb_reader_count(reader, object, "numa_nodes", 1 << 16, MB_OPTIONAL);
     processor.simd = mb_reader_text(reader, object, "simd", MB_OPTIONAL);
-    const json_t *caches = mb_reader_array(reader, object, "cache_bytes", MB_COUNT(processor.cache_bytes), MB_OPTIONAL);
+    const json_t *caches = mb_reader_array(reader, object, "cache_bytes",
+                                           MB_COUNT(processor.cache_bytes), MB_OPTIONAL);
     for (size_t i = 0; i < json_array_size(caches) && !reader->code; i++) {
         const json_t *cache = json_array_get(caches, i);
         json_int_t bytes = json_integer_value(cache);
-        if (!(json_is_null(cache) || (json_is_integer(cache) && bytes >= 0 && bytes <= (json_int_t)1 << 50)))
+        if (!(json_is_null(cache) ||
+              (json_is_integer(cache) && bytes >= 0 && bytes <= (json_int_t)1 << 50)))
             mb_reader_fail(reader, "cache_bytes", "holds something that is no size in bytes");
         processor.cache_bytes[i] = (uint64_t)bytes;
     }
@@ -254,8 +295,9 @@ static void name_processors(struct mb_machine *machine)
     }
 }
 
-/* A machine of pools alone: a CPU that reads system RAM and unified RAM, and a GPU for each other pool. How fast a CPU reads
- * a unified pool is not what the pool delivers to the GPU, so that stays unknown. */
+/* A machine of pools alone: a CPU that reads system RAM and unified RAM, and a GPU for each other
+ * pool. How fast a CPU reads a unified pool is not what the pool delivers to the GPU, so that stays
+ * unknown. */
 static void default_processors(struct mb_machine *machine)
 {
     struct mb_processor cpu = {.kind = MB_PROCESSOR_CPU};
@@ -266,7 +308,8 @@ static void default_processors(struct mb_machine *machine)
         if (kind != MB_POOL_VRAM && !n_cpus++)
             cpu_at = mb_machine_add_processor(machine, &cpu);
         if (kind != MB_POOL_VRAM)
-            mb_machine_add_read(machine, cpu_at, i, kind == MB_POOL_SYSTEM ? rate : (struct mb_figure){0});
+            mb_machine_add_read(machine, cpu_at, i,
+                                kind == MB_POOL_SYSTEM ? rate : (struct mb_figure){0});
         if (kind == MB_POOL_SYSTEM)
             continue;
         struct mb_processor gpu = {.kind = MB_PROCESSOR_GPU, .integrated = kind == MB_POOL_UNIFIED};
@@ -276,7 +319,8 @@ static void default_processors(struct mb_machine *machine)
 
 static void read_links(struct mb_reader *reader, struct mb_machine *machine, const json_t *root)
 {
-    static const char *const keys[] = {"from", "to", "name", "bytes_per_s", "latency_s", "provenance", "detail", "sources"};
+    static const char *const keys[] = {"from",      "to",         "name",   "bytes_per_s",
+                                       "latency_s", "provenance", "detail", "sources"};
     static const char *const figures[] = {"latency_s"};
     const json_t *links = mb_reader_array(reader, root, "links", MAX_LINKS, MB_OPTIONAL);
     for (size_t i = 0; i < json_array_size(links) && !reader->code; i++) {
@@ -297,7 +341,8 @@ static void read_links(struct mb_reader *reader, struct mb_machine *machine, con
     }
 }
 
-static void read_price_and_power(struct mb_reader *reader, struct mb_machine *machine, const json_t *root)
+static void read_price_and_power(struct mb_reader *reader, struct mb_machine *machine,
+                                 const json_t *root)
 {
     static const char *const price_keys[] = {"amount", "currency", "date", "condition", "source"};
     static const char *const power_keys[] = {"idle_w", "load_w", "sources"};
@@ -308,10 +353,12 @@ static void read_price_and_power(struct mb_reader *reader, struct mb_machine *ma
         mb_reader_keys(reader, object, price_keys, MB_COUNT(price_keys));
         double amount = mb_reader_number(reader, object, "amount", 0, 1e12, MB_REQUIRED);
         const char *currency = mb_reader_text(reader, object, "currency", MB_REQUIRED);
-        if (currency && (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3))
+        if (currency &&
+            (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3))
             mb_reader_fail(reader, "currency", "\"%.20s\" is not a code like USD", currency);
         if (price)
-            *price = (struct mb_price){amount, currency, mb_reader_text(reader, object, "date", MB_OPTIONAL),
+            *price = (struct mb_price){amount, currency,
+                                       mb_reader_text(reader, object, "date", MB_OPTIONAL),
                                        mb_reader_text(reader, object, "condition", MB_OPTIONAL),
                                        mb_reader_text(reader, object, "source", MB_OPTIONAL)};
         machine->price = price;
@@ -330,12 +377,14 @@ static void read_price_and_power(struct mb_reader *reader, struct mb_machine *ma
 
 static void read_machine(struct mb_reader *reader, struct mb_machine *machine, const json_t *root)
 {
-    static const char *const keys[] = {"name",  "origin", "class", "class_title", "class_reason", "class_change", "os",
-                                       "pools", "processors", "links", "measurement", "price", "power", "notes",
-                                       "virtual_by", "fingerprint"};
+    static const char *const keys[] = {
+        "name",  "origin", "class",      "class_title", "class_reason", "class_change",
+        "os",    "pools",  "processors", "links",       "measurement",  "price",
+        "power", "notes",  "virtual_by", "fingerprint"};
     if (mb_reader_keys(reader, root, keys, MB_COUNT(keys)))
         return;
-    const char *slash = strrchr(reader->file, '/'), *name = mb_reader_text(reader, root, "name", MB_OPTIONAL);
+    const char *slash = strrchr(reader->file, '/'),
+               *name = mb_reader_text(reader, root, "name", MB_OPTIONAL);
     machine->name = name && *name ? name : slash ? slash + 1 : reader->file;
     machine->os = mb_reader_text(reader, root, "os", MB_OPTIONAL);
     machine->virtual_by = mb_reader_text(reader, root, "virtual_by", MB_OPTIONAL);
@@ -349,7 +398,8 @@ static void read_machine(struct mb_reader *reader, struct mb_machine *machine, c
         mb_reader_leave(reader, mark);
     }
     name_pools(machine);
-    const json_t *processors = mb_reader_array(reader, root, "processors", MAX_PROCESSORS, MB_OPTIONAL);
+    const json_t *processors =
+        mb_reader_array(reader, root, "processors", MAX_PROCESSORS, MB_OPTIONAL);
     for (size_t i = 0; i < json_array_size(processors) && !reader->code; i++) {
         size_t mark = mb_reader_enter(reader, "processors[%zu]", i);
         read_processor(reader, machine, json_array_get(processors, i));
@@ -372,7 +422,8 @@ static void read_machine(struct mb_reader *reader, struct mb_machine *machine, c
     }
 }
 
-int mb_machine_parse(const char *text, size_t n, const char *label, struct mb_machine **out, struct mb_err *err)
+int mb_machine_parse(const char *text, size_t n, const char *label, struct mb_machine **out,
+                     struct mb_err *err)
 {
     struct mb_err unseen;
     if (!err)
@@ -382,7 +433,8 @@ int mb_machine_parse(const char *text, size_t n, const char *label, struct mb_ma
         return mb_fail_memory(err);
     /* The end of a long path tells more than its start, and the error has to fit beside it. */
     size_t length = strlen(label);
-    const char *file = mb_arena_text(mb_machine_arena(machine), length > 120 ? label + length - 120 : label);
+    const char *file =
+        mb_arena_text(mb_machine_arena(machine), length > 120 ? label + length - 120 : label);
     struct mb_reader reader = {.arena = mb_machine_arena(machine), .file = file, .err = err};
     json_t *root = NULL;
     int code;
@@ -413,7 +465,8 @@ int mb_machine_read(const char *path, struct mb_machine **out, struct mb_err *er
     if (text)
         code = mb_machine_parse(text, n, path, out, err);
     else if (why == ENOENT || why == ENOTDIR)
-        code = mb_fail(err, MB_ENOENT, "%.200s: no such file; membound machine --save FILE writes one", path);
+        code = mb_fail(err, MB_ENOENT,
+                       "%.200s: no such file; membound machine --save FILE writes one", path);
     else if (why == EFBIG)
         code = mb_fail(err, MB_EFORMAT, "%.200s: larger than 4 MiB; this is no machine", path);
     else if (why == ENOMEM)

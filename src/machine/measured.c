@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A measurement and its machine. How to measure is left to measure.c, where measurements are kept to history.c. */
+/* A measurement and its machine. How to measure is left to measure.c, where measurements are kept
+ * to history.c. */
 #include "machine/measured.h"
 #include "machine/machine.h"
 
@@ -34,13 +35,17 @@ static json_t *pool_id(const struct mb_machine *machine, unsigned pool)
 static json_t *series_json(const struct mb_machine *machine, const struct mb_measured *series)
 {
     json_t *object = json_object(), *levels = json_array();
-    const char *processor =
-        series->processor < machine->n_processors ? machine->processors[series->processor].id : NULL;
-    int bad = mb_json_put(object, "kind", mb_json_text((unsigned)series->kind < MB_COUNT(kinds) ? kinds[series->kind] : NULL));
+    const char *processor = series->processor < machine->n_processors
+                                ? machine->processors[series->processor].id
+                                : NULL;
+    int bad = mb_json_put(
+        object, "kind",
+        mb_json_text((unsigned)series->kind < MB_COUNT(kinds) ? kinds[series->kind] : NULL));
     bad += mb_json_put(object, "processor", mb_json_text(processor));
     bad += mb_json_put(object, "pool", pool_id(machine, series->pool));
     bad += mb_json_put(object, "pool_to",
-                       series->kind == MB_MEASURED_COPY ? pool_id(machine, series->pool_to) : json_null());
+                       series->kind == MB_MEASURED_COPY ? pool_id(machine, series->pool_to)
+                                                        : json_null());
     bad += mb_json_put(object, "threads", mb_json_count(series->n_threads));
     bad += mb_json_put(object, "samples", mb_json_count(series->n_samples));
     bad += mb_json_put(object, "bytes_per_s", mb_json_number(series->bytes_per_s));
@@ -65,7 +70,8 @@ static json_t *series_json(const struct mb_machine *machine, const struct mb_mea
     return NULL;
 }
 
-json_t *mb_measurement_json(const struct mb_machine *machine, const struct mb_measurement *measurement)
+json_t *mb_measurement_json(const struct mb_machine *machine,
+                            const struct mb_measurement *measurement)
 {
     json_t *object = json_object(), *series = json_array();
     int bad = mb_json_put(object, "date", mb_json_text(measurement->date));
@@ -90,7 +96,8 @@ static double number(struct mb_reader *reader, const json_t *object, const char 
 }
 
 static unsigned index_of(struct mb_reader *reader, const json_t *object, const char *key,
-                         unsigned find(const struct mb_machine *, const char *), const struct mb_machine *machine, int lenient)
+                         unsigned find(const struct mb_machine *, const char *),
+                         const struct mb_machine *machine, int lenient)
 {
     const char *id = mb_reader_text(reader, object, key, MB_OPTIONAL);
     unsigned at = find(machine, id);
@@ -102,26 +109,41 @@ static unsigned index_of(struct mb_reader *reader, const json_t *object, const c
 static void read_series(struct mb_reader *reader, struct mb_measured *series, const json_t *object,
                         const struct mb_machine *machine, int lenient)
 {
-    static const char *const keys[] = {
-        "kind",   "processor",   "pool",       "pool_to",   "threads",         "samples",         "bytes_per_s",
-        "spread", "levels",      "latency_s",  "method",    "min_bytes_per_s", "max_bytes_per_s", "median_bytes_per_s",
-        "rejected", "buffer_bytes"};
+    static const char *const keys[] = {"kind",
+                                       "processor",
+                                       "pool",
+                                       "pool_to",
+                                       "threads",
+                                       "samples",
+                                       "bytes_per_s",
+                                       "spread",
+                                       "levels",
+                                       "latency_s",
+                                       "method",
+                                       "min_bytes_per_s",
+                                       "max_bytes_per_s",
+                                       "median_bytes_per_s",
+                                       "rejected",
+                                       "buffer_bytes"};
     static const char *const level_keys[] = {"bytes_per_s", "share"};
     if (mb_reader_keys(reader, object, keys, MB_COUNT(keys)))
         return;
     int kind = mb_reader_choice(reader, object, "kind", kinds, MB_COUNT(kinds), MB_REQUIRED);
     series->kind = kind > 0 ? (enum mb_measured_kind)kind : MB_MEASURED_READ;
-    series->processor = index_of(reader, object, "processor", mb_machine_processor_index, machine, lenient);
+    series->processor =
+        index_of(reader, object, "processor", mb_machine_processor_index, machine, lenient);
     series->pool = index_of(reader, object, "pool", mb_machine_pool_index, machine, lenient);
     series->pool_to = index_of(reader, object, "pool_to", mb_machine_pool_index, machine, lenient);
     series->n_threads = (unsigned)mb_reader_count(reader, object, "threads", 1 << 20, MB_OPTIONAL);
-    series->n_samples = (unsigned)mb_reader_count(reader, object, "samples", UINT32_MAX, MB_OPTIONAL);
+    series->n_samples =
+        (unsigned)mb_reader_count(reader, object, "samples", UINT32_MAX, MB_OPTIONAL);
     series->bytes_per_s = number(reader, object, "bytes_per_s", 1e16);
     series->median_bytes_per_s = number(reader, object, "median_bytes_per_s", 1e16);
     series->min_bytes_per_s = number(reader, object, "min_bytes_per_s", 1e16);
     series->max_bytes_per_s = number(reader, object, "max_bytes_per_s", 1e16);
     series->spread = number(reader, object, "spread", 1e16);
-    const json_t *levels = mb_reader_array(reader, object, "levels", MB_COUNT(series->levels), MB_OPTIONAL);
+    const json_t *levels =
+        mb_reader_array(reader, object, "levels", MB_COUNT(series->levels), MB_OPTIONAL);
     for (size_t i = 0; i < json_array_size(levels); i++) {
         const json_t *level = json_array_get(levels, i);
         mb_reader_keys(reader, level, level_keys, MB_COUNT(level_keys));
@@ -129,7 +151,8 @@ static void read_series(struct mb_reader *reader, struct mb_measured *series, co
         series->levels[i].share = number(reader, level, "share", 1);
         series->n_levels = (unsigned)i + 1;
     }
-    series->buffer_bytes = mb_reader_count(reader, object, "buffer_bytes", (uint64_t)1 << 60, MB_OPTIONAL);
+    series->buffer_bytes =
+        mb_reader_count(reader, object, "buffer_bytes", (uint64_t)1 << 60, MB_OPTIONAL);
     series->latency_s = number(reader, object, "latency_s", 1e6);
     series->method = mb_reader_text(reader, object, "method", MB_OPTIONAL);
     series->rejected = mb_reader_text(reader, object, "rejected", MB_OPTIONAL);
@@ -170,21 +193,23 @@ static struct mb_figure figure_of(struct mb_arena *arena, const struct mb_measur
 {
     char threads[40] = "", age[48], when[64];
     if (series->n_threads && !(series->method && strstr(series->method, "thread")))
-        snprintf(threads, sizeof threads, "%u thread%s, ", series->n_threads, series->n_threads == 1 ? "" : "s");
+        snprintf(threads, sizeof threads, "%u thread%s, ", series->n_threads,
+                 series->n_threads == 1 ? "" : "s");
     if (measurement->age_s < 60)
         snprintf(when, sizeof when, "now");
     else
         snprintf(when, sizeof when, "%s ago", mb_format_age(measurement->age_s, age, sizeof age));
-    const char *detail =
-        mb_arena_format(arena, "%s%s%smeasured %s%s%s", threads, series->method ? series->method : "",
-                        series->method ? ", " : "", when, measurement->version ? " with membound " : "",
-                        measurement->version ? measurement->version : "");
+    const char *detail = mb_arena_format(
+        arena, "%s%s%smeasured %s%s%s", threads, series->method ? series->method : "",
+        series->method ? ", " : "", when, measurement->version ? " with membound " : "",
+        measurement->version ? measurement->version : "");
     return mb_figure_of(value, MB_MEASURED, detail);
 }
 
 static int accepted(const struct mb_measured *series, enum mb_measured_kind kind)
 {
-    return series->kind == kind && !series->rejected && isfinite(series->bytes_per_s) && series->bytes_per_s > 0;
+    return series->kind == kind && !series->rejected && isfinite(series->bytes_per_s) &&
+           series->bytes_per_s > 0;
 }
 
 static void apply_read(struct mb_machine *machine, const struct mb_measurement *measurement,
@@ -192,11 +217,13 @@ static void apply_read(struct mb_machine *machine, const struct mb_measurement *
 {
     for (unsigned i = 0; i < measurement->n_series; i++) {
         const struct mb_measured *other = measurement->series + i;
-        if (other != series && accepted(other, MB_MEASURED_READ) && other->processor == series->processor &&
-            other->pool == series->pool && other->bytes_per_s > series->bytes_per_s)
+        if (other != series && accepted(other, MB_MEASURED_READ) &&
+            other->processor == series->processor && other->pool == series->pool &&
+            other->bytes_per_s > series->bytes_per_s)
             return; /* the better one speaks for both */
     }
-    struct mb_figure figure = figure_of(mb_machine_arena(machine), measurement, series, series->bytes_per_s);
+    struct mb_figure figure =
+        figure_of(mb_machine_arena(machine), measurement, series, series->bytes_per_s);
     struct mb_processor *processor = machine->processors + series->processor;
     for (unsigned r = 0; r < processor->n_reads; r++)
         if (processor->reads[r].pool == series->pool) {
@@ -210,7 +237,8 @@ static void apply_copy(struct mb_machine *machine, const struct mb_measurement *
                        const struct mb_measured *series)
 {
     struct mb_arena *arena = mb_machine_arena(machine);
-    struct mb_figure figure = figure_of(arena, measurement, series, series->bytes_per_s), latency = {0};
+    struct mb_figure figure = figure_of(arena, measurement, series, series->bytes_per_s),
+                     latency = {0};
     if (isfinite(series->latency_s) && series->latency_s > 0)
         latency = figure_of(arena, measurement, series, series->latency_s);
     for (unsigned i = 0; i < machine->n_links; i++) {
@@ -226,7 +254,8 @@ static void apply_copy(struct mb_machine *machine, const struct mb_measurement *
     mb_machine_add_link(machine, &link);
 }
 
-int mb_machine_apply_measurement(struct mb_machine *machine, const struct mb_measurement *measurement)
+int mb_machine_apply_measurement(struct mb_machine *machine,
+                                 const struct mb_measurement *measurement)
 {
     for (unsigned i = 0; i < measurement->n_series; i++) {
         const struct mb_measured *series = measurement->series + i;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Suite for src/machine/chip.c: strict reading, and finding a chip without mistaking it for a similar one. */
+/* Suite for src/machine/chip.c: strict reading, and finding a chip without mistaking it for a
+ * similar one. */
 #include "machine/chip.h"
 
 #include <math.h>
@@ -10,18 +11,21 @@
 #include <cmocka.h>
 
 #define SOURCES "\"sources\":{\"s1\":\"a document\",\"s3\":\"a \\\"}]{ b\"}"
-#define CARD                                                                                       \
-    "{\"id\":\"rtx-4090\",\"kind\":\"gpu\",\"name\":\"NVIDIA GeForce RTX 4090\",\"vendor\":\"NVIDIA\","  \
-    "\"match\":[\"NVIDIA GeForce RTX 4090\"],\"pci\":[\"10de:2684\"],"                             \
-    "\"memory\":{\"type\":\"GDDR6X\",\"bus_bits\":384,\"mega_transfers_per_s\":21000,\"capacity_gib\":[24],"  \
-    "\"bandwidth_bytes_per_s\":1.008e12,\"source\":\"s1\"},"                                       \
-    "\"link\":{\"type\":\"pcie\",\"generation\":4,\"lanes\":16,\"source\":\"s1\"},"                \
-    "\"peak\":[{\"type\":\"f16\",\"flops_per_s\":165.2e12,\"source\":\"s1\",\"note\":\"dense\"}],"  \
+#define CARD                                                                                                 \
+    "{\"id\":\"rtx-4090\",\"kind\":\"gpu\",\"name\":\"NVIDIA GeForce RTX 4090\",\"vendor\":\"NVIDIA\","      \
+    "\"match\":[\"NVIDIA GeForce RTX 4090\"],\"pci\":[\"10de:2684\"],"                                       \
+    "\"memory\":{\"type\":\"GDDR6X\",\"bus_bits\":384,\"mega_transfers_per_s\":21000,\"capacity_gib\":[24]," \
+    "\"bandwidth_bytes_per_s\":1.008e12,\"source\":\"s1\"},"                                                 \
+    "\"link\":{\"type\":\"pcie\",\"generation\":4,\"lanes\":16,\"source\":\"s1\"},"                          \
+    "\"peak\":[{\"type\":\"f16\",\"flops_per_s\":165.2e12,\"source\":\"s1\",\"note\":\"dense\"}],"           \
     "\"power\":{\"idle_w\":null,\"load_w\":450,\"source\":\"s1\"}," SOURCES "}"
-#define SOC(id, cores, rate)                                                                       \
-    "{\"id\":\"" id "\",\"kind\":\"soc\",\"name\":\"Apple M4 Max\",\"vendor\":\"Apple\",\"match\":[\"Apple M4 Max\"],"  \
-    "\"memory\":{\"type\":\"LPDDR5X\",\"capacity_gib\":[48],\"bandwidth_bytes_per_s\":" rate ",\"source\":\"s1\"},"  \
-    "\"gpu\":{\"cores\":" cores "},\"gpu_usable\":{\"rule\":\"apple-wired\",\"source\":\"s1\"}," SOURCES "}"
+#define SOC(id, cores, rate)                                                                           \
+    "{\"id\":\"" id                                                                                    \
+    "\",\"kind\":\"soc\",\"name\":\"Apple M4 Max\",\"vendor\":\"Apple\",\"match\":[\"Apple M4 Max\"]," \
+    "\"memory\":{\"type\":\"LPDDR5X\",\"capacity_gib\":[48],\"bandwidth_bytes_per_s\":" rate           \
+    ",\"source\":\"s1\"},"                                                                             \
+    "\"gpu\":{\"cores\":" cores                                                                        \
+    "},\"gpu_usable\":{\"rule\":\"apple-wired\",\"source\":\"s1\"}," SOURCES "}"
 
 static int parse(const char *chips_json, struct mb_chips **out, struct mb_err *err)
 {
@@ -61,12 +65,15 @@ static void names_match_whole(void **state)
     (void)state;
     struct mb_chips *chips = NULL;
     struct mb_err err = {0};
-    assert_int_equal(parse(CARD "," SOC("m4-max-32", "32", "410e9") "," SOC("m4-max-40", "40", "546e9"), &chips, &err),
+    assert_int_equal(parse(CARD
+                           "," SOC("m4-max-32", "32", "410e9") "," SOC("m4-max-40", "40", "546e9"),
+                           &chips, &err),
                      MB_OK);
     const struct mb_chip *card = mb_chip_by_id(chips, "rtx-4090");
     assert_ptr_equal(mb_chip_find(chips, "  nvidia geforce rtx 4090\n", NULL), card);
     assert_null(mb_chip_find(chips, "NVIDIA GeForce RTX 4090 Laptop GPU", NULL));
     assert_null(mb_chip_find(chips, "RTX 4090", NULL));
+    assert_null(mb_chip_find(chips, "NVIDIA GeForce RTX 409", NULL));
     assert_null(mb_chip_find(chips, "", NULL));
     assert_null(mb_chip_find(chips, NULL, NULL));
     assert_null(mb_chip_find(chips, "Tesla M40", NULL));
@@ -86,7 +93,8 @@ static void names_match_whole(void **state)
     mb_chips_close(chips);
 }
 
-/* A good entry with one text replaced must be refused, and the refusal must name file, chip and key. */
+/* A good entry with one text replaced must be refused, and the refusal must name file, chip and
+ * key. */
 static void refused(const char *from, const char *to, const char *expect)
 {
     char json[4096];
@@ -105,12 +113,14 @@ static void wrong_entries_are_refused(void **state)
 {
     (void)state;
     refused("\"vendor\"", "\"vendr\"", "unknown key \"vendr\"; did you mean vendor?");
-    refused("\"kind\":\"gpu\"", "\"kind\":\"npu\"", "rtx-4090: kind: \"npu\" is none of gpu, soc, cpu");
+    refused("\"kind\":\"gpu\"", "\"kind\":\"npu\"",
+            "rtx-4090: kind: \"npu\" is none of gpu, soc, cpu");
     refused("10de:2684", "10de2684", "rtx-4090: pci: ");
     refused("21000", "12000", "rtx-4090: memory: bandwidth_bytes_per_s: ");
     refused("[24]", "[]", "capacity_gib");
     refused("[24]", "[-1]", "capacity_gib");
-    refused("1.008e12,\"source\":\"s1\"", "1.008e12,\"source\":\"s2\"", "memory: source: \"s2\" is not in sources");
+    refused("1.008e12,\"source\":\"s1\"", "1.008e12,\"source\":\"s2\"",
+            "memory: source: \"s2\" is not in sources");
     refused("1.008e12,\"source\":\"s1\"", "1.008e12", "memory: source: is missing");
     refused("\"generation\":4", "\"generation\":0", "link: no PCIe link");
     refused("\"f16\"", "\"f61\"", "peak[0]: type");
@@ -134,8 +144,10 @@ static void limits_of_what_a_gpu_may_use(void **state)
     assert_true(figure.value == 24 * MB_GIB);
     assert_int_equal(figure.provenance, MB_DERIVED);
     assert_non_null(strstr(raise, "iogpu.wired_limit_mb=28672"));
-    assert_true(mb_usable_bytes(MB_USABLE_APPLE_WIRED, 128 * MB_GIB, &arena, &raise).value == 96 * MB_GIB);
-    assert_true(mb_usable_bytes(MB_USABLE_AMD_GTT, 128 * MB_GIB, &arena, &raise).value == 64 * MB_GIB);
+    assert_true(mb_usable_bytes(MB_USABLE_APPLE_WIRED, 128 * MB_GIB, &arena, &raise).value ==
+                96 * MB_GIB);
+    assert_true(mb_usable_bytes(MB_USABLE_AMD_GTT, 128 * MB_GIB, &arena, &raise).value ==
+                64 * MB_GIB);
     assert_non_null(strstr(raise, "ttm.pages_limit=28835840"));
     assert_non_null(strstr(raise, "amdgpu.gttsize=112640"));
     assert_true(mb_usable_bytes(MB_USABLE_ALL, 128 * MB_GIB, &arena, &raise).value == 128 * MB_GIB);
@@ -158,8 +170,9 @@ static void embedded_chips_are_valid(void **state)
     for (size_t i = 0; i < mb_chips_count(chips); i++) {
         const struct mb_chip *chip = mb_chips_at(chips, i);
         for (unsigned m = 0; m < chip->n_match; m++) {
-            struct mb_chip_hints hints = {chip->match[m], chip->n_pci ? chip->pci[0] : NULL, chip->n_cpu_cores,
-                                          chip->n_gpu_cores, chip->n_capacities ? chip->capacities_bytes[0] : 0};
+            struct mb_chip_hints hints = {chip->match[m], chip->n_pci ? chip->pci[0] : NULL,
+                                          chip->n_cpu_cores, chip->n_gpu_cores,
+                                          chip->n_capacities ? chip->capacities_bytes[0] : 0};
             if (mb_chip_find_like(chips, &hints) != chip)
                 fail_msg("%s is not found by its own name \"%s\"", chip->id, chip->match[m]);
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Suite for src/machine/history.c: what is kept comes back, and trouble with the file is one line. */
+/* Suite for src/machine/history.c: what is kept comes back, and trouble with the file is one line.
+ */
 #include "machine/machine.h"
 #include "machine/measured.h"
 
@@ -42,7 +43,8 @@ static int tear_down(void **state)
 static struct mb_machine *bare(const char *fingerprint)
 {
     struct mb_machine *machine = mb_machine_new(MB_ORIGIN_DETECTED);
-    struct mb_pool ram = {.id = "ram", .kind = MB_POOL_SYSTEM, .capacity_bytes = {8 * MB_GIB, MB_REPORTED, "x"}};
+    struct mb_pool ram = {
+        .id = "ram", .kind = MB_POOL_SYSTEM, .capacity_bytes = {8 * MB_GIB, MB_REPORTED, "x"}};
     struct mb_processor cpu = {.id = "cpu"};
     mb_machine_add_pool(machine, &ram);
     mb_machine_add_read(machine, mb_machine_add_processor(machine, &cpu), 0, (struct mb_figure){0});
@@ -64,12 +66,14 @@ static struct mb_machine *measured(const char *fingerprint, double age_s, double
     measurement->version = "0.1.0";
     measurement->series = mb_arena_array(arena, 1, sizeof *measurement->series);
     measurement->n_series = 1;
-    measurement->series[0] = (struct mb_measured){.bytes_per_s = rate, .n_threads = 2, .method = "avx2 loads"};
+    measurement->series[0] =
+        (struct mb_measured){.bytes_per_s = rate, .n_threads = 2, .method = "avx2 loads"};
     assert_int_equal(mb_machine_apply_measurement(machine, measurement), MB_OK);
     return machine;
 }
 
-static int save(const char *path, const char *fingerprint, double age_s, double rate, struct mb_err *err)
+static int save(const char *path, const char *fingerprint, double age_s, double rate,
+                struct mb_err *err)
 {
     struct mb_machine *machine = measured(fingerprint, age_s, rate);
     int code = mb_history_save(path, machine, err);
@@ -93,7 +97,8 @@ static void the_newest_comes_back(void **state)
         fail_msg("%s", err.text);
     const struct mb_figure *read = &machine->processors[0].reads[0].bytes_per_s;
     assert_true(read->value == 59.3e9);
-    assert_string_equal(read->detail, "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
+    assert_string_equal(read->detail,
+                        "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
     assert_true(machine->pools[0].bandwidth_bytes_per_s.value == 59.3e9);
     assert_true(machine->measurement->age_s > 3 * 86400 && machine->measurement->age_s < 4 * 86400);
     mb_machine_free(machine);
@@ -111,7 +116,8 @@ static void old_ones_are_dropped(void **state)
     sqlite3 *db;
     sqlite3_stmt *query;
     assert_int_equal(sqlite3_open(in_directory("h.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM measurements", -1, &query, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM measurements", -1, &query, NULL),
+                     SQLITE_OK);
     assert_int_equal(sqlite3_step(query), SQLITE_ROW);
     assert_int_equal(sqlite3_column_int(query, 0), 100);
     sqlite3_finalize(query);
@@ -158,23 +164,31 @@ static void execute(const char *path, const char *sql)
 static void strange_rows_are_refused(void **state)
 {
     (void)state;
-    static const char *const rows[] = {"'{}'", "'nonsense'", "x'00ff'", "42",
-                                       "'{\"date\":\"yesterday\",\"series\":[]}'",
-                                       "'{\"date\":\"2026-01-01T00:00:00Z\",\"series\":[{\"kind\":\"write\"}]}'"};
+    static const char *const rows[] = {
+        "'{}'",
+        "'nonsense'",
+        "x'00ff'",
+        "42",
+        "'{\"date\":\"yesterday\",\"series\":[]}'",
+        "'{\"date\":\"2026-01-01T00:00:00Z\",\"series\":[{\"kind\":\"write\"}]}'"};
     struct mb_err err = {0};
     struct mb_machine *machine = bare("here");
     assert_int_equal(save(in_directory("h.db"), "other", 0, 7e9, &err), MB_OK);
     for (size_t i = 0; i < MB_COUNT(rows); i++) {
         char sql[300];
-        snprintf(sql, sizeof sql, "DELETE FROM measurements; INSERT INTO measurements VALUES('here','x','0',%s)", rows[i]);
+        snprintf(sql, sizeof sql,
+                 "DELETE FROM measurements; INSERT INTO measurements VALUES('here','x','0',%s)",
+                 rows[i]);
         execute(in_directory("h.db"), sql);
         assert_int_equal(mb_history_load(in_directory("h.db"), machine, &err), MB_EIO);
         assert_null(machine->measurement);
     }
     /* A part that is gone is no mistake: its series is ignored. */
-    execute(in_directory("h.db"), "DELETE FROM measurements; INSERT INTO measurements VALUES('here','x','0',"
-                                  "'{\"date\":\"2999-01-01T00:00:00Z\",\"series\":[{\"kind\":\"read\",\"processor\":\"gpu7\","
-                                  "\"pool\":\"ram\",\"bytes_per_s\":5e9}]}')");
+    execute(
+        in_directory("h.db"),
+        "DELETE FROM measurements; INSERT INTO measurements VALUES('here','x','0',"
+        "'{\"date\":\"2999-01-01T00:00:00Z\",\"series\":[{\"kind\":\"read\",\"processor\":\"gpu7\","
+        "\"pool\":\"ram\",\"bytes_per_s\":5e9}]}')");
     assert_int_equal(mb_history_load(in_directory("h.db"), machine, &err), MB_OK);
     assert_false(mb_figure_known(&machine->pools[0].bandwidth_bytes_per_s));
     assert_true(machine->measurement->age_s == 0);

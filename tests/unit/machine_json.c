@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Suite for machines as JSON: what is written reads back to the same, and what people write is checked. */
+/* Suite for machines as JSON: what is written reads back to the same, and what people write is
+ * checked. */
 #include "machine/json.h"
 #include "machine/machine.h"
 #include "machine/measured.h"
@@ -37,7 +38,8 @@ static struct mb_machine *everything(void)
     struct mb_machine *machine = mb_machine_new(MB_ORIGIN_DETECTED);
     struct mb_arena *arena = mb_machine_arena(machine);
     struct mb_pool ram = {.id = "ram", .name = "DDR5-6000, 2 channels", .kind = MB_POOL_SYSTEM};
-    struct mb_pool vram = {.id = "vram0", .name = "a \"card\"", .kind = MB_POOL_VRAM, .raise = "cannot be raised"};
+    struct mb_pool vram = {
+        .id = "vram0", .name = "a \"card\"", .kind = MB_POOL_VRAM, .raise = "cannot be raised"};
     ram.capacity_bytes = mb_figure_of(67108864.0 * 1000, MB_REPORTED, "/proc/meminfo MemTotal");
     ram.installed_bytes = mb_figure_of(64 * MB_GIB, MB_REPORTED, "SMBIOS: type 17");
     ram.free_bytes = mb_figure_of(123456789012345, MB_REPORTED, NULL);
@@ -46,18 +48,22 @@ static struct mb_machine *everything(void)
     vram.free_bytes = mb_figure_of(0, MB_REPORTED, "driver");
     mb_machine_add_pool(machine, &ram);
     mb_machine_add_pool(machine, &vram);
-    struct mb_processor cpu = {.id = "cpu", .name = "a CPU", .n_cores = 8, .n_threads = 16, .n_numa_nodes = 1};
+    struct mb_processor cpu = {
+        .id = "cpu", .name = "a CPU", .n_cores = 8, .n_threads = 16, .n_numa_nodes = 1};
     cpu.simd = "avx2";
     cpu.cache_bytes[0] = 32768;
     cpu.cache_bytes[2] = 32 << 20;
-    struct mb_processor gpu = {.id = "gpu0", .kind = MB_PROCESSOR_GPU, .pci = "0000:01:00.0", .driver = "nvml 570"};
+    struct mb_processor gpu = {
+        .id = "gpu0", .kind = MB_PROCESSOR_GPU, .pci = "0000:01:00.0", .driver = "nvml 570"};
     gpu.power_limit_w = mb_figure_of(449.7, MB_REPORTED, "nvml");
     mb_machine_add_processor(machine, &cpu);
     mb_machine_add_processor(machine, &gpu);
     mb_machine_add_read(machine, 0, 0, (struct mb_figure){0});
     mb_machine_add_read(machine, 1, 1, mb_figure_of(1008e9, MB_SPEC, "data sheet"));
     mb_machine_add_peak(machine, 1, "f16", mb_figure_of(165.2e12, MB_SPEC, "data sheet"));
-    struct mb_link link = {.to = 1, .name = "PCIe 4.0 x16", .bytes_per_s = mb_figure_of(28.8e9 / 3, MB_DERIVED, "payload")};
+    struct mb_link link = {.to = 1,
+                           .name = "PCIe 4.0 x16",
+                           .bytes_per_s = mb_figure_of(28.8e9 / 3, MB_DERIVED, "payload")};
     mb_machine_add_link(machine, &link);
     struct mb_price *price = mb_arena_alloc(arena, sizeof *price);
     *price = (struct mb_price){1999.99, "USD", "2025-10", "new", "a shop"};
@@ -68,14 +74,33 @@ static struct mb_machine *everything(void)
     machine->power_load_w = mb_figure_of(600, MB_SPEC, "wall");
     mb_machine_add_note(machine, "a note");
     struct mb_measurement *measurement = mb_arena_alloc(arena, sizeof *measurement);
-    *measurement = (struct mb_measurement){.date = "2026-11-23T01:19:43Z", .version = "0.1.0", .age_s = 3.5 * 86400, .took_s = 1.0 / 3};
+    *measurement = (struct mb_measurement){.date = "2026-11-23T01:19:43Z",
+                                           .version = "0.1.0",
+                                           .age_s = 3.5 * 86400,
+                                           .took_s = 1.0 / 3};
     measurement->series = mb_arena_array(arena, 4, sizeof *measurement->series);
     measurement->n_series = 4;
-    measurement->series[0] = (struct mb_measured){.kind = MB_MEASURED_READ, .n_threads = 1, .bytes_per_s = 40e9 / 3, .method = "avx2 loads"};
-    measurement->series[1] = (struct mb_measured){.kind = MB_MEASURED_READ, .n_threads = 2, .bytes_per_s = 59.3e9, .method = "avx2 loads",
-                                                  .levels = {{59.3e9, 0.9}, {40e9, 0.1}}, .n_levels = 2, .spread = 0.1, .n_samples = 40};
-    measurement->series[2] = (struct mb_measured){.kind = MB_MEASURED_COPY, .processor = 1, .pool = 1, .pool_to = 0, .bytes_per_s = 25e9, .latency_s = 9e-6};
-    measurement->series[3] = (struct mb_measured){.kind = MB_MEASURED_READ, .processor = 1, .pool = 1, .bytes_per_s = 5e12, .rejected = "a cache, not memory"};
+    measurement->series[0] = (struct mb_measured){
+        .kind = MB_MEASURED_READ, .n_threads = 1, .bytes_per_s = 40e9 / 3, .method = "avx2 loads"};
+    measurement->series[1] = (struct mb_measured){.kind = MB_MEASURED_READ,
+                                                  .n_threads = 2,
+                                                  .bytes_per_s = 59.3e9,
+                                                  .method = "avx2 loads",
+                                                  .levels = {{59.3e9, 0.9}, {40e9, 0.1}},
+                                                  .n_levels = 2,
+                                                  .spread = 0.1,
+                                                  .n_samples = 40};
+    measurement->series[2] = (struct mb_measured){.kind = MB_MEASURED_COPY,
+                                                  .processor = 1,
+                                                  .pool = 1,
+                                                  .pool_to = 0,
+                                                  .bytes_per_s = 25e9,
+                                                  .latency_s = 9e-6};
+    measurement->series[3] = (struct mb_measured){.kind = MB_MEASURED_READ,
+                                                  .processor = 1,
+                                                  .pool = 1,
+                                                  .bytes_per_s = 5e12,
+                                                  .rejected = "a cache, not memory"};
     assert_int_equal(mb_machine_apply_measurement(machine, measurement), MB_OK);
     return machine;
 }
@@ -126,13 +151,18 @@ static void keys_are_the_documented_ones(void **state)
     json_t *root = json_of(machine);
     const json_t *ram = json_array_get(json_object_get(root, "pools"), 0);
     assert_string_equal(json_string_value(json_object_get(root, "class")), "gpu");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(ram, "sources"), "capacity_bytes")),
-                        "reported: /proc/meminfo MemTotal");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(ram, "sources"), "capacity_bytes")),
+        "reported: /proc/meminfo MemTotal");
     assert_true(json_is_null(json_object_get(ram, "usable_bytes")));
-    assert_string_equal(json_string_value(json_object_get(json_object_get(ram, "bandwidth"), "provenance")), "measured");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(ram, "bandwidth"), "provenance")),
+        "measured");
     const json_t *series = json_object_get(json_object_get(root, "measurement"), "series");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(series, 2), "pool_to")), "ram");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(series, 3), "rejected")), "a cache, not memory");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(series, 2), "pool_to")),
+                        "ram");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(series, 3), "rejected")),
+                        "a cache, not memory");
     json_decref(root);
     mb_machine_free(machine);
 }
@@ -144,7 +174,8 @@ static void a_measurement_becomes_the_machines_figures(void **state)
     const struct mb_figure *read = &machine->processors[0].reads[0].bytes_per_s;
     assert_true(read->value == 59.3e9);
     assert_int_equal(read->provenance, MB_MEASURED);
-    assert_string_equal(read->detail, "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
+    assert_string_equal(read->detail,
+                        "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
     assert_true(machine->pools[0].bandwidth_bytes_per_s.value == 59.3e9);
     assert_true(machine->pools[0].bandwidth_spec_bytes_per_s.value == 96e9);
     /* Rejected: the spec stays. */
@@ -155,10 +186,11 @@ static void a_measurement_becomes_the_machines_figures(void **state)
     assert_true(machine->links[1].latency_s.value == 9e-6);
     assert_int_equal(machine->links[0].bytes_per_s.provenance, MB_DERIVED);
     /* Series of parts that the machine lacks change nothing. */
-    struct mb_measured strange[] = {{.kind = MB_MEASURED_READ, .processor = 9, .bytes_per_s = 1e12},
-                                    {.kind = MB_MEASURED_READ, .pool = UINT32_MAX, .bytes_per_s = 1e12},
-                                    {.kind = MB_MEASURED_COPY, .pool = 0, .pool_to = 7, .bytes_per_s = 1e12},
-                                    {.kind = MB_MEASURED_COPY, .pool = 0, .pool_to = 0, .bytes_per_s = 1e12}};
+    struct mb_measured strange[] = {
+        {.kind = MB_MEASURED_READ, .processor = 9, .bytes_per_s = 1e12},
+        {.kind = MB_MEASURED_READ, .pool = UINT32_MAX, .bytes_per_s = 1e12},
+        {.kind = MB_MEASURED_COPY, .pool = 0, .pool_to = 7, .bytes_per_s = 1e12},
+        {.kind = MB_MEASURED_COPY, .pool = 0, .pool_to = 0, .bytes_per_s = 1e12}};
     struct mb_measurement measurement = {.series = strange, .n_series = 4};
     assert_int_equal(mb_machine_apply_measurement(machine, &measurement), MB_OK);
     assert_true(machine->pools[0].bandwidth_bytes_per_s.value == 59.3e9);
@@ -173,7 +205,8 @@ static void a_measurement_becomes_the_machines_figures(void **state)
 static void a_few_lines_are_enough(void **state)
 {
     (void)state;
-    struct mb_machine *machine = parse("{\"pools\":[{\"kind\":\"unified\",\"capacity\":\"128 GB\",\"bandwidth\":273e9}]}");
+    struct mb_machine *machine =
+        parse("{\"pools\":[{\"kind\":\"unified\",\"capacity\":\"128 GB\",\"bandwidth\":273e9}]}");
     assert_string_equal(machine->name, "my.json");
     assert_int_equal(machine->machine_class, MB_CLASS_DEDICATED);
     assert_string_equal(machine->pools[0].id, "unified");
@@ -186,9 +219,10 @@ static void a_few_lines_are_enough(void **state)
     assert_true(machine->processors[1].integrated);
     mb_machine_free(machine);
 
-    machine = parse("{\"name\":\"x\",\"pools\":[{\"kind\":\"vram\",\"capacity\":\"24 GB\",\"bandwidth\":936e9},"
-                    "{\"kind\":\"vram\",\"capacity_bytes\":25769803776,\"id\":\"vram1\"},{\"kind\":\"vram\",\"capacity\":\"24\"},"
-                    "{\"kind\":\"system\",\"capacity\":\"64 GB\",\"bandwidth\":{\"bytes_per_s\":80e9}}]}");
+    machine = parse(
+        "{\"name\":\"x\",\"pools\":[{\"kind\":\"vram\",\"capacity\":\"24 GB\",\"bandwidth\":936e9},"
+        "{\"kind\":\"vram\",\"capacity_bytes\":25769803776,\"id\":\"vram1\"},{\"kind\":\"vram\",\"capacity\":\"24\"},"
+        "{\"kind\":\"system\",\"capacity\":\"64 GB\",\"bandwidth\":{\"bytes_per_s\":80e9}}]}");
     assert_string_equal(machine->pools[0].id, "vram0");
     assert_string_equal(machine->pools[2].id, "vram2");
     assert_string_equal(machine->pools[3].id, "ram");
@@ -198,6 +232,11 @@ static void a_few_lines_are_enough(void **state)
     assert_int_equal(machine->processors[3].reads[0].pool, 3);
     assert_int_equal(machine->pools[0].usable_bytes.provenance, MB_DERIVED);
     assert_int_equal(machine->machine_class, MB_CLASS_GPU);
+    mb_machine_free(machine);
+
+    machine = parse(
+        "{\"pools\":[{\"kind\":\"system\",\"capacity\":\"8\",\"bandwidth\":30e9,\"bandwidth_spec\":50e9}]}");
+    assert_true(machine->pools[0].bandwidth_spec_bytes_per_s.value == 50e9);
     mb_machine_free(machine);
 }
 
@@ -210,26 +249,48 @@ static void mistakes_are_named(void **state)
     refused("{\"pools\":[]}", "pools: is empty");
     refused("{\"pools\":[{\"kind\":\"vram\"}]}", "pools[0]: capacity: is missing");
     refused("{\"pools\":[{\"capacity\":\"1\"}]}", "pools[0]: kind: is missing");
-    refused("{\"pools\":[{\"kind\":\"sram\",\"capacity\":\"1\"}]}", "\"sram\" is none of system, vram, unified");
+    refused("{\"pools\":[{\"kind\":\"sram\",\"capacity\":\"1\"}]}",
+            "\"sram\" is none of system, vram, unified");
     refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"0\"}]}", "is no size");
     refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"-4 GB\"}]}", "is no size");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":0}]}", "capacity_bytes: 0 is not in");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":-1}]}", "capacity_bytes: -1 is not in");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":0}]}",
+            "capacity_bytes: 0 is not in");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":-1}]}",
+            "capacity_bytes: -1 is not in");
     refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":1e300}]}", "capacity_bytes");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwith\":1}]}", "unknown key \"bandwith\"; did you mean bandwidth?");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwidth\":0}]}", "bandwidth: 0 is not in");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwidth\":\"fast\"}]}", "bandwidth: not an object");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwith\":1}]}",
+            "unknown key \"bandwith\"; did you mean bandwidth?");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwidth\":0}]}",
+            "bandwidth: 0 is not in");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"bandwidth\":\"fast\"}]}",
+            "bandwidth: not an object");
     refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"id\":\"A B\"}]}", "id: ");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"id\":\"a\"},{\"kind\":\"vram\",\"capacity\":\"1\",\"id\":\"a\"}]}", "given twice");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":5,\"sources\":{\"capacity_bytes\":\"guessed: me\"}}]}", "does not begin with");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":5,\"sources\":{\"capacity\":\"spec\"}}]}", "sources: unknown key");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"links\":[{\"from\":\"ram\",\"to\":\"vram0\"}]}", "links[0]: from: no pool");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"links\":[{\"from\":\"vram0\",\"to\":\"vram0\"}]}", "same pool");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"processors\":[{\"kind\":\"gpu\"}]}", "processors[0]: reads: is missing");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"measurement\":{\"series\":[{\"kind\":\"read\",\"pool\":\"x\"}]}}",
-            "measurement: series[0]: pool: the machine has no \"x\"");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"price\":{\"amount\":1,\"currency\":\"dollar\"}}", "price: currency");
-    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"name\":\"a\",\"name\":\"b\"}", "duplicate");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\",\"id\":\"a\"},{\"kind\":\"vram\",\"capacity\":\"1\",\"id\":\"a\"}]}",
+        "given twice");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":5,\"sources\":{\"capacity_bytes\":\"guessed: me\"}}]}",
+        "does not begin with");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity_bytes\":5,\"sources\":{\"capacity\":\"spec\"}}]}",
+        "sources: unknown key");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"links\":[{\"from\":\"ram\",\"to\":\"vram0\"}]}",
+        "links[0]: from: no pool");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"links\":[{\"from\":\"vram0\",\"to\":\"vram0\"}]}",
+        "same pool");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"processors\":[{\"kind\":\"gpu\"}]}",
+        "processors[0]: reads: is missing");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"measurement\":{\"series\":[{\"kind\":\"read\",\"pool\":\"x\"}]}}",
+        "measurement: series[0]: pool: the machine has no \"x\"");
+    refused(
+        "{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"price\":{\"amount\":1,\"currency\":\"dollar\"}}",
+        "price: currency");
+    refused("{\"pools\":[{\"kind\":\"vram\",\"capacity\":\"1\"}],\"name\":\"a\",\"name\":\"b\"}",
+            "duplicate");
 }
 
 static void files_are_bounded(void **state)
