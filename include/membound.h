@@ -355,6 +355,121 @@ int mb_machine_measure(struct mb_machine *machine, const struct mb_measure_opts 
 int mb_history_load(const char *path, struct mb_machine *machine, struct mb_err *err);
 int mb_history_save(const char *path, const struct mb_machine *machine, struct mb_err *err);
 
+/* ---- the model ------------------------------------------------------------------------------ */
+
+/* Hyperparameters and tensors of a language model, from a GGUF file or from the catalog. docs/models.md states where
+ * the catalog's shapes and type rules come from, docs/traffic.md what counts as read. */
+struct mb_model;
+
+/* What a tensor is for: the rows of mb_traffic.by_role. X(name, JSON key) */
+#define MB_ROLES(X)                                                                                \
+    X(ATTENTION, "attention")                                                                      \
+    X(RECURRENT, "recurrent")             /* linear attention, state space, short convolution */   \
+    X(DENSE_FFN, "dense_ffn")                                                                      \
+    X(ROUTED_EXPERTS, "routed_experts")                                                            \
+    X(SHARED_EXPERTS, "shared_experts")                                                            \
+    X(NORMS_ROUTERS, "norms_routers")     /* kept in F32 and read in full */                       \
+    X(OUTPUT, "output")                   /* the head; with tied embeddings that table */          \
+    X(EMBEDDING, "embedding_rows")                                                                 \
+    X(PER_LAYER_EMBEDDING, "per_layer_embedding")                                                  \
+    X(MIXING, "mixing")                   /* hyper-connections between residual streams */         \
+    X(NEXTN, "nextn")                     /* next-token-prediction blocks: not read */             \
+    X(MEDIA, "media")                     /* vision and audio: not read */                         \
+    X(OTHER, "other")
+
+enum mb_role {
+#define MB_ROLE_ENUM(name, key) MB_ROLE_##name,
+    MB_ROLES(MB_ROLE_ENUM)
+#undef MB_ROLE_ENUM
+        MB_N_ROLES
+};
+
+/* "attention", ...: the JSON key of a role. */
+const char *mb_role_name(enum mb_role role);
+
+/* Open the model that spec names: a GGUF file (any part of a split one), or NAME@QUANT of the catalog ("Qwen3-8B@Q4_K_M";
+ * without @QUANT the usual one: Q4_K_M, MXFP4 for gpt-oss). Only the header of a file is read.
+ *   out  out  [1] written only on MB_OK; free with mb_model_free()
+ * Returns MB_OK; MB_ENAME: neither a file nor a catalog name, or no such quantization, err offers the nearest names;
+ * MB_ENOENT: no such file; MB_EIO; MB_EFORMAT: a damaged or impossible file, err names the key or tensor; MB_ENOMEM. */
+int mb_model_open(const char *spec, struct mb_model **out, struct mb_err *err);
+
+/* The same for catalog names only. */
+int mb_model_catalog(const char *spec, struct mb_model **out, struct mb_err *err);
+
+void mb_model_free(struct mb_model *model);
+
+/* What a model is. Strings live as long as the model; those that are not known are NULL. */
+struct mb_model_info {
+    const char *name;
+    const char *arch;  /* "llama", "qwen3moe": as GGUF files name it */
+    const char *quant; /* "Q4_K_M"; of a file: what its label says, which need not be what its tensors are */
+    const char *path;  /* NULL: from the catalog */
+    const char *hf, *license, *released;
+    int described;     /* is the architecture known here? If not, see the warnings */
+    uint32_t n_layers; /* without next-token-prediction blocks */
+    uint32_t n_nextn, n_embd, n_vocab;
+    uint32_t n_head, n_head_kv; /* of the first attention layer */
+    uint32_t n_expert, n_expert_used;
+    uint64_t context_max; /* 0 unknown */
+    uint64_t params, active_params;
+    uint64_t file_bytes;     /* without a file: resident_bytes */
+    uint64_t resident_bytes; /* all tensors */
+    double size_uncertainty; /* relative; 0 for a file, else how far files of that label differ */
+    uint32_t n_tensors;
+    const char **warnings;
+    unsigned n_warnings;
+};
+
+void mb_model_get_info(const struct mb_model *model, struct mb_model_info *out);
+
+/* How the cache is kept. Zero-initialise for defaults. */
+struct mb_kv_opts {
+    const char *type_k, *type_v; /* "F16" (NULL), "F32", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL" */
+    uint32_t n_seq;              /* sequences; 0: one. They share a unified cache */
+    uint32_t n_batch;            /* tokens of one prefill chunk; 0: 512. Sliding windows allocate that much more */
+    int window_full;             /* sliding layers keep all cells, too */
+};
+
+/* Bytes that one forward pass moves. */
+struct mb_traffic {
+    uint64_t weights_bytes; /* read */
+    uint64_t by_role[MB_N_ROLES];
+    uint64_t kv_read_bytes, kv_write_bytes;
+    uint64_t state_read_bytes, state_write_bytes; /* recurrent state */
+    uint64_t active_params;                       /* weights that take part, in elements */
+    double flops;
+};
+
+/* What a pass over n_tokens of one sequence moves when its cache already holds depth tokens. n_tokens = 1 is decoding;
+ * more is one chunk of prefill: weights are read once, and the experts are those that n_tokens are expected to choose.
+ * Returns MB_OK; MB_ERANGE: depth or n_tokens too large; MB_EINVAL: an unknown cache type; MB_ENOMEM. */
+int mb_model_traffic(const struct mb_model *model, uint32_t n_tokens, uint64_t depth, const struct mb_kv_opts *opts,
+                     struct mb_traffic *out, struct mb_err *err);
+
+/* What the cache takes. */
+struct mb_kv_size {
+    uint64_t bytes_per_token;       /* that every further token of context adds */
+    uint64_t window_bytes_per_cell; /* of all sliding layers together */
+    uint32_t window;                /* cells that they need; the largest, if they differ */
+    uint64_t cache_bytes;           /* to allocate for n_ctx tokens */
+    uint64_t state_bytes;           /* recurrent state of all sequences */
+};
+
+/* Returns MB_OK; MB_ERANGE: n_ctx too large; MB_EINVAL: an unknown cache type. */
+int mb_model_kv_size(const struct mb_model *model, uint64_t n_ctx, const struct mb_kv_opts *opts,
+                     struct mb_kv_size *out, struct mb_err *err);
+
+/* The model as JSON text (docs/json.md, "inspect"); free with mb_text_free(). opts may be NULL.
+ * Returns MB_OK; MB_EINVAL; MB_ENOMEM. */
+int mb_model_json(const struct mb_model *model, const struct mb_kv_opts *opts, char **out, struct mb_err *err);
+
+/* Names of all catalog models, in catalog order: *out_n pointers that live as long as the program. */
+const char *const *mb_model_names(size_t *out_n);
+
+/* Names of the quantizations that the catalog can count, smallest first. */
+const char *const *mb_quant_names(size_t *out_n);
+
 #ifdef __cplusplus
 }
 #endif
