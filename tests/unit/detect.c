@@ -491,6 +491,7 @@ static void a_card_counts_once(void **state)
     assert_string_equal(m->links[0].name, "PCIe 3.0 x4");
     assert_int_equal(m->pools[0].kind, MB_POOL_SYSTEM);
     assert_true(has_note(m, "0000:04:00.0 has no driver"));
+    assert_false(has_note(m, "0000:03:00.0")); /* a virtual display is not even worth a note */
     mb_machine_free(m);
     m = detect_made((struct mb_detect_opts){.allow_software_gpu = 1});
     assert_int_equal(count_gpus(m), 3);
