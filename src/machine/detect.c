@@ -135,7 +135,6 @@ static void make_fingerprint(struct detection *d)
 static void read_dimms(struct detection *d)
 {
     struct mb_dimms dimms;
-    errno = 0;
     if (mb_smbios_read(d->arena, d->root, &dimms) == MB_OK &&
         mb_smbios_sum(d->arena, &dimms, &d->dimms) == MB_OK) {
         d->has_dimms = 1;
@@ -151,12 +150,17 @@ static void read_dimms(struct detection *d)
     }
     if (d->cpu.virtual_by)
         return;
+    errno = 0;
     mb_file_read(d->arena, d->root, "/sys/firmware/dmi/tables/DMI", 1, NULL);
-    if (errno == EACCES || errno == EPERM)
+    if (errno == EFBIG) /* it is there and can be read */
+        mb_machine_add_note(
+            d->machine,
+            "Type, speed and channels of the RAM are unknown: SMBIOS lists no memory module.");
+    else if (errno == EACCES || errno == EPERM)
         mb_machine_add_note(
             d->machine,
             "Type, speed and channels of the RAM are unknown: only root may read the SMBIOS table; "
-            "run membound once with sudo to read it.");
+            "run membound with sudo to see them.");
     else
         mb_machine_add_note(
             d->machine,
@@ -368,8 +372,14 @@ static double pcie_bytes_per_s(unsigned generation, unsigned lanes)
 static void add_links(struct detection *d, const struct mb_gpu *gpu, unsigned ram, unsigned vram)
 {
     struct mb_link link = {.from = ram, .to = vram};
+    const struct mb_chip *chip = gpu->chip;
     unsigned lanes = gpu->width && gpu->width <= gpu->width_max ? gpu->width : gpu->width_max;
-    if (gpu->pcie_generation && lanes) {
+    if (chip && chip->link_name && !chip->link_generation) {
+        /* NVLink-C2C: the CPU is on the same board, and PCIe is only where the drivers look first.
+         */
+        link.name = mb_arena_text(d->arena, chip->link_name);
+        link.bytes_per_s = keep(d, chip->link_bytes_per_s);
+    } else if (gpu->pcie_generation && lanes) {
         double rate = pcie_bytes_per_s(gpu->pcie_generation, lanes);
         link.name = mb_arena_format(d->arena, "PCIe %u.0 x%u", gpu->pcie_generation, lanes);
         link.bytes_per_s = mb_figure_of(
@@ -472,6 +482,8 @@ int mb_machine_detect(const struct mb_detect_opts *opts, struct mb_machine **out
         opts = &defaults;
     d.root = opts->root && *opts->root && strcmp(opts->root, "/") != 0 ? opts->root : NULL;
     DIR *dir = opendir(d.root ? d.root : "/");
+    if (!dir && errno == ENOMEM)
+        return mb_fail_memory(err);
     if (!dir)
         return mb_fail(err, MB_ENOENT, "%s: %s; name the directory of a recorded machine",
                        d.root ? d.root : "/", strerror(errno));

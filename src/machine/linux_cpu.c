@@ -244,9 +244,14 @@ static int read_topology(const char *synthetic, struct mb_cpu *cpu)
     if (synthetic) {
         good = hwloc_topology_set_synthetic(topology, synthetic) == 0;
     } else {
-        /* We want nothing of devices here, and those plugins would open GPU libraries. */
+        /* We want nothing of devices here, and those plugins would open GPU libraries; and on Linux
+         * /sys knows what "x86" finds out by moving this thread to every CPU in turn. */
         static const char *const unwanted[] = {"cuda",      "nvml", "rsmi", "opencl",
-                                               "levelzero", "gl",   "pci"};
+                                               "levelzero", "gl",   "pci",
+#ifdef __linux__
+                                               "x86"
+#endif
+        };
         for (size_t i = 0; i < MB_COUNT(unwanted); i++)
             hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST,
                                           unwanted[i]);

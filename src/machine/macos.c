@@ -75,7 +75,8 @@ void mb_macos_machine(const struct mb_macos_facts *facts, const struct mb_chips 
                                        "host_statistics64, free + inactive pages");
     if (chip) {
         pool.bandwidth_spec_bytes_per_s = keep(arena, chip->bandwidth_bytes_per_s);
-        pool.name = chip->memory_type ? mb_arena_text(arena, chip->memory_type) : NULL;
+        if (chip->memory_type && strcmp(chip->memory_type, "unified") != 0)
+            pool.name = mb_arena_text(arena, chip->memory_type);
     } else {
         mb_machine_add_note(
             machine,

@@ -6,6 +6,7 @@
 #include <CoreFoundation/CoreFoundation.h>
 #include <IOKit/IOKitLib.h>
 #include <mach/mach.h>
+#include <sys/types.h>
 #include <sys/sysctl.h>
 
 static const char *sysctl_text(struct mb_arena *arena, const char *name)

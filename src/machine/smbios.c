@@ -380,7 +380,7 @@ int mb_smbios_sum(struct mb_arena *arena, const struct mb_dimms *dimms, struct m
     else if (!out->mt_per_s)
         out->why_unknown = "SMBIOS does not state the speed of a module";
     else
-        out->bytes_per_s = out->width_bits / 8 * (out->mt_per_s * 1e6);
+        out->bytes_per_s = out->width_bits / 8.0 * out->mt_per_s * 1e6;
     return MB_OK;
 }
 

@@ -314,6 +314,9 @@ static void details_of_recorded_machines(void **state)
     assert_int_equal(m->n_pools, 1);
     mb_machine_free(m);
     m = detect_tree("amd-395-64-64");
+    assert_true(m->pools[0].bandwidth_bytes_per_s.value == 256e9);
+    assert_int_equal(m->pools[0].bandwidth_bytes_per_s.provenance, MB_SPEC);
+    assert_true(m->processors[1].n_peaks > 0);
     assert_non_null(m->pools[0].raise);
     assert_non_null(strstr(m->pools[0].raise, "ttm.pages_limit="));
     mb_machine_free(m);
@@ -403,7 +406,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static int make_root(void **state)
 {
     (void)state;
-    strcpy(made + strlen(made) - 6, "XXXXXX");
+    memset(made + strlen(made) - 6, 'X', 6);
     if (!mkdtemp(made))
         return -1;
     put("proc/cpuinfo",
@@ -637,6 +640,8 @@ static void macs_are_unified(void **state)
     assert_int_equal(m->machine_class, MB_CLASS_UNIFIED);
     assert_string_equal(m->os, "macOS 15.1");
     assert_int_equal(m->processors[1].n_cores, 8);
+    assert_true(m->pools[0].bandwidth_bytes_per_s.value == 68.25e9);
+    assert_int_equal(m->pools[0].bandwidth_bytes_per_s.provenance, MB_SPEC);
     mb_machine_free(m);
 
     struct mb_macos_facts max = {.chip = "Apple M4 Max",
@@ -648,6 +653,7 @@ static void macs_are_unified(void **state)
     assert_true(m->pools[0].usable_bytes.value == 96 * MB_GIB);
     assert_int_equal(m->machine_class, MB_CLASS_DEDICATED);
     assert_non_null(strstr(m->pools[0].raise, "iogpu.wired_limit_mb="));
+    assert_true(m->pools[0].bandwidth_bytes_per_s.value == 546e9); /* 14 and 32 cores have 410 */
     mb_machine_free(m);
 
     max.wired_limit_mb = 120 << 10;
