@@ -5,6 +5,7 @@
 #include "catalog/catalog.h"
 #include "base/reader.h"
 #include "catalog/compose.h"
+#include "machine/json.h"
 #include "machine/machine.h"
 
 #include <ctype.h>
@@ -375,4 +376,38 @@ int mb_machine_catalog(const char *name, struct mb_machine **out, struct mb_err 
 int mb_catalog_rows(struct mb_catalog_row **out, size_t *out_n, struct mb_err *err)
 {
     return mb_catalog_list(mb_embedded_files, mb_embedded_n_files, out, out_n, err);
+}
+
+int mb_catalog_json(char **out, struct mb_err *err)
+{
+    struct mb_catalog_row *rows = NULL;
+    size_t n = 0;
+    int code = mb_catalog_rows(&rows, &n, err);
+    if (code)
+        return code;
+    json_t *root = json_object(), *list = json_array();
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct mb_catalog_row *row = rows + i;
+        json_t *object = json_object();
+        bad += mb_json_put(object, "name", mb_json_text(row->name));
+        bad += mb_json_put(object, "class", mb_json_text(mb_class_name(row->machine_class)));
+        bad += mb_json_put(object, "fast_bytes", mb_json_number(row->fast_bytes));
+        bad += mb_json_put(object, "bandwidth_bytes_per_s",
+                           row->bandwidth_bytes_per_s > 0 ? mb_json_number(row->bandwidth_bytes_per_s)
+                                                          : json_null());
+        bad += mb_json_put(object, "peak_flops_per_s",
+                           row->peak_flops_per_s > 0 ? mb_json_number(row->peak_flops_per_s)
+                                                     : json_null());
+        bad += mb_json_put(object, "desirability", mb_json_count(row->desirability));
+        bad += mb_json_put(object, "price", mb_price_json(row->price.currency ? &row->price : NULL));
+        bad += json_array_append_new(list, object);
+    }
+    mb_catalog_rows_free(rows);
+    bad += mb_json_put(root, "machines", list);
+    if (bad) {
+        json_decref(root);
+        return mb_fail_memory(err);
+    }
+    return mb_json_dump(root, out, err);
 }

@@ -1,8 +1,58 @@
 /* SPDX-License-Identifier: MIT */
-#include "membound.h"
+/* The program: choose the verb. Without one, show this machine. */
+#include "cli.h"
 
-int main(void)
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} verbs[] = {
+    {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
+};
+
+enum { N_VERBS = sizeof verbs / sizeof *verbs };
+
+static void help(void)
 {
-    printf("membound %s\n", MB_VERSION);
-    return 0;
+    printf("membound %s: LLM inference is memory-bound. This program measures memory and does the sums.\n\n"
+           "usage: membound [options]           this machine in one screen (membound home --help)\n"
+           "       membound VERB ...            membound VERB --help explains each\n\nverbs:\n",
+           MB_VERSION);
+    for (unsigned i = 0; i < N_VERBS; i++)
+        printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    puts("\n--version prints the version. Every verb takes --json.\n"
+         "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input file,\n"
+         "4 missing hardware or resource, 5 internal error.");
+}
+
+static int unknown_verb(const char *verb)
+{
+    fprintf(stderr, "membound: unknown verb %s; the verbs are", verb);
+    for (unsigned i = 0; i < N_VERBS; i++)
+        fprintf(stderr, "%s %s", i ? "," : "", verbs[i].name);
+    fputs(" (membound --help)\n", stderr);
+    return mb_code_exit(MB_EINVAL);
+}
+
+int main(int argc, char **argv)
+{
+    const char *first = argc > 1 ? argv[1] : "";
+    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
+        help();
+        return finish_output(0);
+    }
+    if (strcmp(first, "--version") == 0) {
+        printf("membound %s\n", MB_VERSION);
+        return finish_output(0);
+    }
+    if (strcmp(first, "home") == 0)
+        return finish_output(verb_home(argc - 1, argv + 1));
+    if (*first == '-' || argc < 2)
+        return finish_output(verb_home(argc, argv));
+    for (unsigned i = 0; i < N_VERBS; i++)
+        if (strcmp(first, verbs[i].name) == 0)
+            return finish_output(verbs[i].run(argc - 1, argv + 1));
+    return unknown_verb(first);
 }

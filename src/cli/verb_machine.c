@@ -17,7 +17,8 @@ static int detect(const struct source *source, struct mb_machine **out, struct m
     int code = mb_machine_detect(&opts, out, err);
     char path[4096];
     struct mb_err why;
-    if (code == MB_OK && !source->root && history_path(path, sizeof path)) {
+    /* With a software GPU the pools are not those that this machine really has. */
+    if (code == MB_OK && !source->root && !source->software_gpu && history_path(path, sizeof path)) {
         int loaded = mb_history_load(path, *out, &why);
         if (loaded != MB_OK && loaded != MB_ENODATA)
             fprintf(stderr, "membound: %s\n", why.text);
@@ -41,7 +42,7 @@ static int measure(struct mb_machine *machine, const struct source *source, int 
     progress_end(&progress);
     char path[4096];
     struct mb_err why;
-    if (code == MB_OK) {
+    if (code == MB_OK && !source->software_gpu) {
         if (!history_path(path, sizeof path))
             fputs("membound: no home directory, so the measurement is not kept; set XDG_DATA_HOME\n", stderr);
         else if (mb_history_save(path, machine, &why) != MB_OK)
@@ -151,8 +152,8 @@ static int list_catalog(int json)
     mb_table_print(table, stdout, 0, terminal.width, terminal.colour);
     mb_table_free(table);
     mb_catalog_rows_free(rows);
-    puts("\nOrder: size of the memory that a GPU reads (system RAM for CPU-only machines), then its\n"
-         "bandwidth, then compute. membound machine NAME shows one in full, with its sources.");
+    puts("\nOrder: size of the memory that a GPU reads (CPU-only machines last), then its\n"
+         "bandwidth, then compute. membound machine NAME shows one, with its sources.");
     return 0;
 }
 

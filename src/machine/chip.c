@@ -55,8 +55,7 @@ double mb_pcie_bytes_per_s(unsigned generation, unsigned lanes)
                        {16e9, 128.0 / 130}, {32e9, 128.0 / 130}, {64e9, 242.0 / 256}};
     if (generation < 1 || generation > MB_COUNT(generations) || lanes < 1 || lanes > 32)
         return 0;
-    return lanes * generations[generation - 1].transfers_per_s * generations[generation - 1].code /
-           8 * 256 / 280;
+    return lanes * generations[generation - 1].transfers_per_s * generations[generation - 1].code / 8;
 }
 
 static void read_memory(struct entry *entry, struct mb_chip *chip, const json_t *object)
@@ -134,7 +133,7 @@ static void read_link(struct entry *entry, struct mb_chip *chip, const json_t *o
                                           chip->link_lanes);
         chip->link_bytes_per_s =
             mb_figure_of(rate, MB_DERIVED,
-                         mb_arena_format(reader->arena, "%s payload in packets of 256 bytes; %s",
+                         mb_arena_format(reader->arena, "%s after the line code; %s",
                                          chip->link_name, source ? source : ""));
     } else if (type == 1) {
         chip->link_name = "NVLink-C2C";

@@ -94,9 +94,9 @@ const struct mb_chip *mb_chip_find(const struct mb_chips *chips, const char *nam
 struct mb_figure mb_usable_bytes(enum mb_usable_rule rule, double capacity_bytes,
                                  struct mb_arena *arena, const char **raise);
 
-/* Payload bytes per second of one direction of a PCIe link; 0 for a generation or width that does
- * not exist. lanes * transfers/s * line code / 8 * 256 / 280: a packet of 256 bytes carries 24
- * bytes of framing, header and CRC */
+/* Bytes per second of one direction of a PCIe link; 0 for a generation or width that does
+ * not exist. lanes * transfers/s * line code / 8, the figure that makers print; packet
+ * headers take another 5 to 15 % of it, which only a measurement tells. */
 double mb_pcie_bytes_per_s(unsigned generation, unsigned lanes);
 
 #endif

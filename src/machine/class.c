@@ -18,7 +18,7 @@ const char *mb_class_title(enum mb_machine_class machine_class)
 }
 
 /* Unified memory below this is RAM that an integrated GPU shares, not memory made for one. */
-#define FAST_BYTES_PER_S 100e9
+#define FAST_BYTES_PER_S 150e9
 
 /* Nominal sizes: firmware and carve-outs take up to 4 % of what is on the box. */
 static int at_least(double bytes, double gib)
@@ -94,8 +94,8 @@ static void be_unified(struct mb_machine *machine, const struct fast *fast)
     else
         machine->class_change =
             slow
-                ? "with memory of 100 GB/s or more it would be a dedicated inference machine"
-                : "its bandwidth is unknown: with 100 GB/s or more it is a dedicated inference machine";
+                ? "with memory of 150 GB/s or more it would be a dedicated inference machine"
+                : "its bandwidth is unknown: with 150 GB/s or more it is a dedicated inference machine";
 }
 
 static void be_gpu(struct mb_machine *machine, const struct fast *fast)

@@ -118,7 +118,7 @@ static json_t *link_json(const struct mb_machine *machine, const struct mb_link 
     return whole(object, bad);
 }
 
-static json_t *price_json(const struct mb_price *price)
+json_t *mb_price_json(const struct mb_price *price)
 {
     if (!price)
         return json_null();
@@ -166,7 +166,7 @@ static json_t *machine_json(const struct mb_machine *machine)
     bad += mb_json_put(object, "measurement",
                        machine->measurement ? mb_measurement_json(machine, machine->measurement)
                                             : json_null());
-    bad += mb_json_put(object, "price", price_json(machine->price));
+    bad += mb_json_put(object, "price", mb_price_json(machine->price));
     bad += mb_json_put(object, "power", power_json(machine));
     for (unsigned i = 0; i < machine->n_notes; i++)
         bad += json_array_append_new(notes, mb_json_text(machine->notes[i]));

@@ -11,6 +11,9 @@
 int mb_machine_parse(const char *text, size_t n, const char *label, struct mb_machine **out,
                      struct mb_err *err);
 
+/* {amount, currency, date, condition, source}, or null for NULL. */
+json_t *mb_price_json(const struct mb_price *price);
+
 /* The words of "kind" in pools and processors, in the order of their enums. */
 extern const char *const mb_pool_kind_names[3];
 extern const char *const mb_processor_kind_names[2];

@@ -187,7 +187,7 @@ struct mb_measurement *mb_measurement_read(struct mb_reader *reader, const json_
     return reader->code ? NULL : measurement;
 }
 
-/* "avx2 loads, 2 threads, measured 3 days ago with membound 0.1.0" */
+/* "avx2 loads, 2 threads, 3 days ago with membound 0.1.0" */
 static struct mb_figure figure_of(struct mb_arena *arena, const struct mb_measurement *measurement,
                                   const struct mb_measured *series, double value)
 {
@@ -200,7 +200,7 @@ static struct mb_figure figure_of(struct mb_arena *arena, const struct mb_measur
     else
         snprintf(when, sizeof when, "%s ago", mb_format_age(measurement->age_s, age, sizeof age));
     const char *detail = mb_arena_format(
-        arena, "%s%s%smeasured %s%s%s", threads, series->method ? series->method : "",
+        arena, "%s%s%s%s%s%s", threads, series->method ? series->method : "",
         series->method ? ", " : "", when, measurement->version ? " with membound " : "",
         measurement->version ? measurement->version : "");
     return mb_figure_of(value, MB_MEASURED, detail);

@@ -98,7 +98,7 @@ static void the_newest_comes_back(void **state)
     const struct mb_figure *read = &machine->processors[0].reads[0].bytes_per_s;
     assert_true(read->value == 59.3e9);
     assert_string_equal(read->detail,
-                        "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
+                        "2 threads, avx2 loads, 3 days ago with membound 0.1.0");
     assert_true(machine->pools[0].bandwidth_bytes_per_s.value == 59.3e9);
     assert_true(machine->measurement->age_s > 3 * 86400 && machine->measurement->age_s < 4 * 86400);
     mb_machine_free(machine);

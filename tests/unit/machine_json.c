@@ -175,7 +175,7 @@ static void a_measurement_becomes_the_machines_figures(void **state)
     assert_true(read->value == 59.3e9);
     assert_int_equal(read->provenance, MB_MEASURED);
     assert_string_equal(read->detail,
-                        "2 threads, avx2 loads, measured 3 days ago with membound 0.1.0");
+                        "2 threads, avx2 loads, 3 days ago with membound 0.1.0");
     assert_true(machine->pools[0].bandwidth_bytes_per_s.value == 59.3e9);
     assert_true(machine->pools[0].bandwidth_spec_bytes_per_s.value == 96e9);
     /* Rejected: the spec stays. */
