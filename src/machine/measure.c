@@ -28,6 +28,9 @@
 
 enum { COUNTS_MAX = 16 };
 
+/* At most, for the shares of time: reads on two sizes of buffer, two directions of a link. */
+enum { SERIES_PER_GPU = 4 };
+
 /* ---- rules ---- */
 
 unsigned mb_measure_counts(unsigned n_threads, unsigned n_cores, unsigned counts[COUNTS_MAX])
@@ -106,7 +109,7 @@ int mb_measure_summarise(struct mb_measured *series, const double *samples, unsi
     return MB_OK;
 }
 
-/* ---- one run ---- */
+/* ---- the CPU ---- */
 
 /* The samples of one number of threads. */
 struct trial {
@@ -116,34 +119,21 @@ struct trial {
     double cpu_share_sum;
 };
 
-struct run {
-    struct mb_machine *machine;
-    const struct mb_measure_opts *opts;
-    const struct mb_kernels *kernels;
-    struct mb_err *err;
-    struct mb_measurement *measurement;
-    unsigned cpu, pool;
+struct cpu_run {
+    struct mb_measuring *all;
     uint64_t cache_bytes, free_bytes;
-    struct mb_team *team;
-    struct mb_stream *stream;
     unsigned n_trials;
-    struct trial *trials;                   /* [n_trials], ascending by threads */
-    double *ratios;                         /* half buffer / whole, one for each pair of samples */
+    struct trial *trials; /* [n_trials], ascending by threads */
+    double *ratios;       /* half buffer / whole, one for each pair of samples */
     unsigned n_ratios;
-    double began_s, expected_s;
 };
 
-static int is_cancelled(const struct run *run)
+int mb_measuring_is_cancelled(const struct mb_measuring *run)
 {
     return run->opts->cancel && *run->opts->cancel;
 }
 
-static int fail_cancelled(const struct run *run)
-{
-    return mb_fail(run->err, MB_ECANCEL, "the measurement was cancelled");
-}
-
-static void tell(const struct run *run, const char *what)
+void mb_measuring_tell(const struct mb_measuring *run, const char *what)
 {
     double share = (mb_now_s() - run->began_s) / run->expected_s;
     if (run->opts->progress)
@@ -165,56 +155,58 @@ static uint64_t free_now(const struct mb_pool *pool)
 }
 
 /* The CPU and the pool that it reads. */
-static int find_cpu(struct run *run)
+static int find_cpu(struct mb_measuring *all)
 {
-    const struct mb_machine *machine = run->machine;
-    for (run->cpu = 0; run->cpu < machine->n_processors; run->cpu++)
-        if (machine->processors[run->cpu].kind == MB_PROCESSOR_CPU)
+    const struct mb_machine *machine = all->machine;
+    const char *name = machine->name ? machine->name : "this machine";
+    for (all->cpu = 0; all->cpu < machine->n_processors; all->cpu++)
+        if (machine->processors[all->cpu].kind == MB_PROCESSOR_CPU)
             break;
-    if (run->cpu == machine->n_processors)
-        return mb_fail(run->err, MB_EINVAL, "%s: no CPU in it", machine->name ? machine->name : "this machine");
-    const struct mb_processor *cpu = machine->processors + run->cpu;
+    if (all->cpu == machine->n_processors)
+        return mb_fail(all->err, MB_EINVAL, "%s: no CPU in it", name);
+    const struct mb_processor *cpu = machine->processors + all->cpu;
     for (unsigned r = 0; r < cpu->n_reads; r++)
         if (machine->pools[cpu->reads[r].pool].kind != MB_POOL_VRAM) {
-            run->pool = cpu->reads[r].pool;
-            run->cache_bytes = cpu->cache_bytes[2] ? cpu->cache_bytes[2] : cpu->cache_bytes[1];
+            all->pool = cpu->reads[r].pool;
             return MB_OK;
         }
-    return mb_fail(run->err, MB_EINVAL, "%s: its CPU reads no memory", machine->name ? machine->name : "this machine");
+    return mb_fail(all->err, MB_EINVAL, "%s: its CPU reads no memory", name);
 }
 
 /* Team, buffer, and room for the samples. */
-static int prepare(struct run *run)
+static int prepare(struct cpu_run *run)
 {
-    int code = mb_team_start(run->opts->n_threads_max, &run->team, run->err);
+    struct mb_measuring *all = run->all;
+    int code = mb_team_start(all->opts->n_threads_max, &all->team, all->err);
     if (code != MB_OK)
         return code;
     unsigned counts[COUNTS_MAX];
-    run->n_trials = mb_measure_counts(mb_team_size(run->team), mb_team_n_cores(run->team), counts);
+    run->n_trials = mb_measure_counts(mb_team_size(all->team), mb_team_n_cores(all->team), counts);
     run->trials = calloc(run->n_trials, sizeof *run->trials);
     run->ratios = calloc(MB_LEVEL_SAMPLES_MAX, sizeof *run->ratios);
     if (!run->trials || !run->ratios)
-        return mb_fail_memory(run->err);
+        return mb_fail_memory(all->err);
     for (unsigned i = 0; i < run->n_trials; i++)
         run->trials[i].n_threads = counts[i];
-    run->free_bytes = free_now(run->machine->pools + run->pool);
-    uint64_t bytes =
-        mb_measure_buffer(run->opts->buffer_bytes, run->cache_bytes, run->free_bytes, run->opts->quick);
+    run->free_bytes = free_now(all->machine->pools + all->pool);
+    uint64_t asked = all->opts->buffer_bytes;
+    uint64_t bytes = mb_measure_buffer(asked, run->cache_bytes, run->free_bytes, all->opts->quick);
     if (!bytes) {
-        char free_text[32];
-        if (run->opts->buffer_bytes && run->opts->buffer_bytes < BUFFER_MIN)
-            return mb_fail(run->err, MB_EINVAL, "a buffer under 64 MiB measures caches; ask for more");
-        return mb_fail(run->err, MB_ENOMEM, "%s of memory are free, 128 MiB are needed; end other programs",
-                       mb_format_bytes((double)run->free_bytes, free_text, sizeof free_text));
+        char text[32];
+        if (asked && asked < BUFFER_MIN)
+            return mb_fail(all->err, MB_EINVAL, "a buffer under 64 MiB measures caches; ask for more");
+        return mb_fail(all->err, MB_ENOMEM, "%s of memory are free, 128 MiB are needed; end other programs",
+                       mb_format_bytes((double)run->free_bytes, text, sizeof text));
     }
-    tell(run, "filling memory");
-    return mb_stream_open(run->team, run->kernels, bytes, run->opts->cancel, &run->stream, run->err);
+    mb_measuring_tell(all, "filling memory");
+    return mb_stream_open(all->team, all->kernels, bytes, all->opts->cancel, &all->stream, all->err);
 }
 
-static double sample(struct run *run, struct trial *trial, int half)
+static double sample(struct cpu_run *run, struct trial *trial, int half)
 {
     struct mb_stream_sample sample;
-    mb_stream_read(run->stream, trial->n_threads, half, run->opts->quick ? SAMPLE_QUICK_S : SAMPLE_S, &sample);
+    mb_stream_read(run->all->stream, trial->n_threads, half, run->all->opts->quick ? SAMPLE_QUICK_S : SAMPLE_S,
+                   &sample);
     trial->n_blocks += sample.bytes / MB_STREAM_BLOCK_BYTES;
     trial->n_bad_blocks += sample.n_bad_blocks;
     if (!half) {
@@ -226,7 +218,7 @@ static double sample(struct run *run, struct trial *trial, int half)
 
 /* Rounds of one sample for each number of threads, so that what the machine does over time meets all of them alike.
  * Beside the sample with the most threads one of half the buffer is taken, before it and after it in turn. */
-static int take_samples(struct run *run, double seconds)
+static int take_samples(struct cpu_run *run, double seconds)
 {
     double end_s = mb_now_s() + seconds;
     struct trial *most = run->trials + run->n_trials - 1;
@@ -234,14 +226,14 @@ static int take_samples(struct run *run, double seconds)
         for (unsigned i = 0; i < run->n_trials; i++) {
             struct trial *trial = run->trials + (i + round) % run->n_trials;
             char what[64];
-            if (is_cancelled(run))
-                return fail_cancelled(run);
+            if (mb_measuring_is_cancelled(run->all))
+                return mb_fail(run->all->err, MB_ECANCEL, "the measurement was cancelled");
             snprintf(what, sizeof what, "reading memory with %u thread%s", trial->n_threads,
                      trial->n_threads == 1 ? "" : "s");
-            tell(run, what);
+            mb_measuring_tell(run->all, what);
             if (trial->n == MB_LEVEL_SAMPLES_MAX)
                 return MB_OK;
-            if (trial != most || run->opts->quick) {
+            if (trial != most || run->all->opts->quick) {
                 sample(run, trial, 0);
                 continue;
             }
@@ -252,9 +244,10 @@ static int take_samples(struct run *run, double seconds)
     return MB_OK;
 }
 
-static const char *method_text(struct run *run, const struct trial *trial, double huge)
+static const char *method_text(const struct cpu_run *run, const struct trial *trial, double huge)
 {
-    uint64_t bytes = mb_stream_bytes(run->stream);
+    const struct mb_measuring *all = run->all;
+    uint64_t bytes = mb_stream_bytes(all->stream);
     char pages[64], small[96] = "", text[32];
     if (huge < 0)
         snprintf(pages, sizeof pages, "pages of the system");
@@ -266,18 +259,19 @@ static const char *method_text(struct run *run, const struct trial *trial, doubl
         snprintf(small, sizeof small, ", buffer only %.1f times the last cache", (double)bytes / (double)run->cache_bytes);
     else if (bytes < (uint64_t)1 << 30)
         snprintf(small, sizeof small, ", buffer only %s", mb_format_bytes((double)bytes, text, sizeof text));
-    return mb_arena_format(mb_machine_arena(run->machine), "%s loads, %s, %u thread%s%s%s", run->kernels->read_name, pages,
-                           trial->n_threads, trial->n_threads == 1 ? "" : "s",
-                           mb_team_is_bound(run->team) ? "" : ", not bound", small);
+    return mb_arena_format(mb_machine_arena(all->machine), "%s loads, %s, %u thread%s%s%s", all->kernels->read_name,
+                           pages, trial->n_threads, trial->n_threads == 1 ? "" : "s",
+                           mb_team_is_bound(all->team) ? "" : ", not bound", small);
 }
 
 /* Turn the samples into series. */
-static int conclude(struct run *run)
+static int conclude(struct cpu_run *run)
 {
-    struct mb_machine *machine = run->machine;
+    struct mb_measuring *all = run->all;
+    struct mb_machine *machine = all->machine;
     struct mb_arena *arena = mb_machine_arena(machine);
-    const struct mb_pool *pool = machine->pools + run->pool;
-    double half_ratio = 0, huge_share = mb_stream_huge_share(run->stream);
+    const struct mb_pool *pool = machine->pools + all->pool;
+    double half_ratio = 0, huge_share = mb_stream_huge_share(all->stream);
     if (run->n_ratios) {
         mb_sort(run->ratios, run->n_ratios);
         half_ratio = mb_quantile(run->ratios, run->n_ratios, 0.5);
@@ -285,17 +279,17 @@ static int conclude(struct run *run)
     for (unsigned i = 0; i < run->n_trials; i++) {
         const struct trial *trial = run->trials + i;
         struct mb_measured *series =
-            mb_arena_append(arena, &run->measurement->series, &run->measurement->n_series, sizeof *series);
+            mb_arena_append(arena, &all->measurement->series, &all->measurement->n_series, sizeof *series);
         if (!series)
-            return mb_fail_memory(run->err);
+            return mb_fail_memory(all->err);
         series->kind = MB_MEASURED_READ;
-        series->processor = run->cpu;
-        series->pool = series->pool_to = run->pool;
+        series->processor = all->cpu;
+        series->pool = series->pool_to = all->pool;
         series->n_threads = trial->n_threads;
-        series->buffer_bytes = mb_stream_bytes(run->stream);
+        series->buffer_bytes = mb_stream_bytes(all->stream);
         series->method = method_text(run, trial, huge_share);
         if (mb_measure_summarise(series, trial->samples, trial->n) != MB_OK)
-            return mb_fail_memory(run->err);
+            return mb_fail_memory(all->err);
         const char *warning;
         const struct mb_evidence evidence = {
             .bytes_per_s = series->bytes_per_s,
@@ -322,22 +316,46 @@ static int conclude(struct run *run)
     return MB_OK;
 }
 
-static int measure_cpu(struct run *run)
+static int measure_cpu(struct cpu_run *run, double gpu_s)
 {
-    double seconds = run->opts->quick ? 2.5 : fmin(12, fmax(8, 2.5 * run->n_trials));
+    struct mb_measuring *all = run->all;
     int code = prepare(run);
     if (code != MB_OK)
         return code;
-    /* A host may give a virtual machine its memory only while it is filled; what that took is taken off here. */
-    double filled_s = mb_now_s() - run->began_s;
-    seconds = run->opts->quick ? fmin(seconds, fmax(1, 4.4 - filled_s)) : fmin(seconds, fmax(5, 18 - filled_s));
-    run->expected_s = mb_now_s() - run->began_s + WARM_UP_S + seconds;
+    /* A host may give a virtual machine its memory only while it is filled; what that took is taken off here, and so is what
+     * the GPUs will take. */
+    double filled_s = mb_now_s() - all->began_s;
+    double seconds = all->opts->quick ? fmin(2.5, fmax(1, 4.4 - filled_s - gpu_s))
+                                      : fmin(fmin(12, fmax(8, 2.5 * run->n_trials)), fmax(5, 24 - filled_s - gpu_s));
+    all->expected_s = filled_s + WARM_UP_S + seconds + gpu_s;
     /* Clocks rise and host pages get mapped before anything counts. */
     struct mb_stream_sample ignored;
-    for (double end_s = mb_now_s() + WARM_UP_S; mb_now_s() < end_s && !is_cancelled(run);)
-        mb_stream_read(run->stream, mb_team_size(run->team), 0, SAMPLE_S, &ignored);
+    for (double end_s = mb_now_s() + WARM_UP_S; mb_now_s() < end_s && !mb_measuring_is_cancelled(all);)
+        mb_stream_read(all->stream, mb_team_size(all->team), 0, SAMPLE_S, &ignored);
     code = take_samples(run, seconds);
     return code == MB_OK ? conclude(run) : code;
+}
+
+static int measure_all(struct mb_measuring *all)
+{
+    const struct mb_machine *machine = all->machine;
+    int code = find_cpu(all);
+    if (code != MB_OK)
+        return code;
+    const struct mb_processor *cpu = machine->processors + all->cpu;
+    struct cpu_run run = {.all = all, .cache_bytes = cpu->cache_bytes[2] ? cpu->cache_bytes[2] : cpu->cache_bytes[1]};
+    unsigned n_gpus = 0;
+    for (unsigned p = 0; p < machine->n_processors && !all->opts->no_gpu; p++)
+        n_gpus += machine->processors[p].kind == MB_PROCESSOR_GPU;
+    double each_s = all->opts->quick ? fmin(0.3, 1.2 / (SERIES_PER_GPU * (n_gpus + !n_gpus)))
+                                     : fmin(1.5, 12.0 / (SERIES_PER_GPU * (n_gpus + !n_gpus)));
+    code = measure_cpu(&run, each_s * SERIES_PER_GPU * n_gpus);
+    free(run.trials);
+    free(run.ratios);
+    for (unsigned p = 0; p < machine->n_processors && n_gpus && code == MB_OK; p++)
+        if (machine->processors[p].kind == MB_PROCESSOR_GPU)
+            code = mb_measure_gpu(all, p, each_s);
+    return code;
 }
 
 int mb_measure_machine(struct mb_machine *machine, const struct mb_measure_opts *opts, const struct mb_kernels *kernels,
@@ -348,17 +366,13 @@ int mb_measure_machine(struct mb_machine *machine, const struct mb_measure_opts 
         return mb_fail(err, MB_EINVAL, "%s: only the machine that this runs on can be measured",
                        machine->name ? machine->name : "this machine");
     struct mb_arena *arena = mb_machine_arena(machine);
-    struct run run = {.machine = machine, .opts = opts ? opts : &defaults, .kernels = kernels, .err = err};
-    run.began_s = mb_now_s();
-    run.expected_s = run.opts->quick ? 4 : 12;
-    run.measurement = mb_arena_alloc(arena, sizeof *run.measurement);
-    int code = run.measurement ? find_cpu(&run) : mb_fail_memory(err);
-    if (code == MB_OK)
-        code = measure_cpu(&run);
-    mb_stream_close(run.stream);
-    mb_team_stop(run.team);
-    free(run.trials);
-    free(run.ratios);
+    struct mb_measuring all = {.machine = machine, .opts = opts ? opts : &defaults, .kernels = kernels, .err = err};
+    all.began_s = mb_now_s();
+    all.expected_s = all.opts->quick ? 4 : 12;
+    all.measurement = mb_arena_alloc(arena, sizeof *all.measurement);
+    int code = all.measurement ? measure_all(&all) : mb_fail_memory(err);
+    mb_stream_close(all.stream);
+    mb_team_stop(all.team);
     if (code != MB_OK)
         return code;
 
@@ -366,18 +380,18 @@ int mb_measure_machine(struct mb_machine *machine, const struct mb_measure_opts 
     time_t now = time(NULL);
     struct tm utc;
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    run.measurement->date = mb_arena_text(arena, date);
-    run.measurement->version = MB_VERSION;
-    run.measurement->quick = run.opts->quick != 0;
-    run.measurement->took_s = mb_now_s() - run.began_s;
-    if (mb_machine_apply_measurement(machine, run.measurement) != MB_OK)
+    all.measurement->date = mb_arena_text(arena, date);
+    all.measurement->version = MB_VERSION;
+    all.measurement->quick = all.opts->quick != 0;
+    all.measurement->took_s = mb_now_s() - all.began_s;
+    if (mb_machine_apply_measurement(machine, all.measurement) != MB_OK)
         return mb_fail_memory(err);
-    if (run.opts->progress)
-        run.opts->progress(run.opts->user, "measured", 1);
-    for (unsigned i = 0; i < run.measurement->n_series; i++)
-        if (!run.measurement->series[i].rejected)
+    if (all.opts->progress)
+        all.opts->progress(all.opts->user, "measured", 1);
+    for (unsigned i = 0; i < all.measurement->n_series; i++)
+        if (!all.measurement->series[i].rejected)
             return MB_OK;
-    return mb_fail(err, MB_EREJECT, "%s", run.measurement->series[0].rejected);
+    return mb_fail(err, MB_EREJECT, "%s", all.measurement->series[0].rejected);
 }
 
 int mb_machine_measure(struct mb_machine *machine, const struct mb_measure_opts *opts, struct mb_err *err)

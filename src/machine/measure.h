@@ -3,6 +3,7 @@
 #ifndef MB_MEASURE_H
 #define MB_MEASURE_H
 
+#include "base/team.h"
 #include "kernels/kernels.h"
 #include "machine/levels.h"
 
@@ -31,6 +32,28 @@ struct mb_evidence {
 
 /* NULL: it may. Else why not, in the arena. *warning (may be NULL) gets a sentence about what is odd but no proof, or NULL. */
 const char *mb_measure_reject(struct mb_arena *arena, const struct mb_evidence *evidence, const char **warning);
+
+/* One measurement while it is taken. */
+struct mb_measuring {
+    struct mb_machine *machine;
+    const struct mb_measure_opts *opts;
+    const struct mb_kernels *kernels;
+    struct mb_err *err;
+    struct mb_measurement *measurement;
+    unsigned cpu, pool;       /* the CPU and the pool that it reads */
+    struct mb_team *team;     /* on every hardware thread that is to be used */
+    struct mb_stream *stream; /* filled */
+    double began_s, expected_s;
+};
+
+/* Tell the caller what is done now; has it cancelled? */
+void mb_measuring_tell(const struct mb_measuring *run, const char *what);
+int mb_measuring_is_cancelled(const struct mb_measuring *run);
+
+/* Measure one GPU: its reads of each of its pools, both directions of its link with the CPU's pool unless they are the same,
+ * and the CPU's reads together with its own where they read one pool. A series takes about `seconds`. What fails becomes a
+ * rejected series or a note. Returns MB_OK; MB_ENOMEM; MB_ECANCEL. */
+int mb_measure_gpu(struct mb_measuring *run, unsigned processor, double seconds);
 
 /* Fill rates, levels, spread and n_samples of a series from its samples. Returns MB_OK; MB_EINVAL; MB_ENOMEM. */
 int mb_measure_summarise(struct mb_measured *series, const double *samples, unsigned n);

@@ -157,7 +157,8 @@ uint64_t mb_smaps_huge_bytes(const char *smaps, uintptr_t from, uintptr_t to)
 {
     uint64_t bytes = 0;
     int inside = 0;
-    for (const char *line = smaps; line && *line; line = strchr(line, '\n'), line += line != NULL) {
+    for (const char *line = smaps, *newline; line; line = newline ? newline + 1 : NULL) {
+        newline = strchr(line, '\n');
         unsigned long long begin, end, kib;
         /* "7f12e8000000-7f1328000000 rw-p ..." begins a mapping, "AnonHugePages:   1048576 kB" tells of it. */
         if (sscanf(line, "%llx-%llx ", &begin, &end) == 2)

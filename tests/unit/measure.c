@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Suite for src/machine/stream.c and measure.c: that a measurement reads what it says, and is refused when it did not. */
-#include "machine/measure.h"
+#include "gpu/vk.h"
 #include "machine/machine.h"
+#include "machine/measure.h"
 #include "machine/stream.h"
 
 #include <math.h>
@@ -32,6 +33,23 @@ static uint64_t skip_a_line(const void *from, size_t bytes)
         sum -= ((const uint64_t *)from)[i];
     return sum;
 }
+
+/* Drivers that are unloaded leave memory behind, which is not what a leak check here is for. */
+#if defined(__SANITIZE_ADDRESS__)
+#define LEAKS_COUNT 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LEAKS_COUNT 0
+#endif
+#endif
+#ifdef LEAKS_COUNT
+#include <sanitizer/lsan_interface.h>
+#define LEAKS_OFF() __lsan_disable()
+#define LEAKS_ON() __lsan_enable()
+#else
+#define LEAKS_OFF() (void)0
+#define LEAKS_ON() (void)0
+#endif
 
 static struct mb_machine *machine_of(uint64_t cache_bytes)
 {
@@ -292,6 +310,115 @@ static void cancelling_is_quick(void **state)
     mb_machine_free(machine);
 }
 
+/* A machine with the software device as its GPU: discrete, or reading the CPU's pool. NULL: there is none (said). */
+static struct mb_machine *machine_with_gpu(int unified)
+{
+    struct mb_arena arena = {0};
+    struct mb_vk_info *list;
+    unsigned n = 0;
+    struct mb_err err;
+    struct mb_machine *machine = NULL;
+    LEAKS_OFF();
+    if (mb_vk_list(&arena, NULL, &list, &n, &err) != MB_OK)
+        n = 0;
+    LEAKS_ON();
+    for (unsigned i = 0; i < n && !machine; i++) {
+        if (strcmp(list[i].type, "cpu") != 0)
+            continue;
+        machine = machine_of(8 * MIB);
+        const struct mb_processor gpu = {.id = "gpu0",
+                                         .name = mb_arena_text(mb_machine_arena(machine), list[i].name),
+                                         .kind = MB_PROCESSOR_GPU,
+                                         .integrated = unified};
+        const struct mb_pool vram = {.id = "vram0", .kind = MB_POOL_VRAM};
+        unsigned processor = mb_machine_add_processor(machine, &gpu);
+        if (unified)
+            machine->pools[0].kind = MB_POOL_UNIFIED;
+        mb_machine_add_read(machine, processor, unified ? 0 : mb_machine_add_pool(machine, &vram), (struct mb_figure){0});
+    }
+    mb_arena_free(&arena);
+    if (!machine)
+        print_message("skipped: no software Vulkan device (lavapipe)\n");
+    return machine;
+}
+
+/* The GPU's part alone, with a small buffer and short series, into *m. */
+static int measure_gpu_of(struct mb_machine *machine, const struct mb_measure_opts *opts, struct mb_measurement *m)
+{
+    struct mb_kernels kernels;
+    struct mb_measuring run = {.machine = machine, .opts = opts, .kernels = &kernels, .measurement = m, .expected_s = 1};
+    mb_kernels_init(&kernels, mb_cpu_flags());
+    assert_int_equal(mb_team_start(2, &run.team, NULL), MB_OK);
+    assert_int_equal(mb_stream_open(run.team, &kernels, 16 * MIB, NULL, &run.stream, NULL), MB_OK);
+    LEAKS_OFF();
+    int code = mb_measure_gpu(&run, 1, 0.02);
+    LEAKS_ON();
+    mb_stream_close(run.stream);
+    mb_team_stop(run.team);
+    return code;
+}
+
+static void a_card_and_its_link_are_measured(void **state)
+{
+    (void)state;
+    struct mb_machine *machine = machine_with_gpu(0);
+    if (!machine)
+        skip();
+    const struct mb_measure_opts opts = {.quick = 1, .buffer_bytes = 8 * MIB, .allow_software_gpu = 1};
+    struct mb_measurement m = {0};
+    assert_int_equal(measure_gpu_of(machine, &opts, &m), MB_OK);
+    assert_int_equal(m.n_series, 3);
+    const struct mb_measured *s = m.series;
+    assert_true(s[0].kind == MB_MEASURED_READ && s[0].processor == 1 && s[0].pool == 1);
+    assert_true(s[1].kind == MB_MEASURED_COPY && s[1].pool == 0 && s[1].pool_to == 1);
+    assert_true(s[2].kind == MB_MEASURED_COPY && s[2].pool == 1 && s[2].pool_to == 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_null(s[i].rejected);
+        assert_true(s[i].bytes_per_s > 0 && s[i].n_samples >= 5 && s[i].n_threads == 0);
+        assert_true(s[i].buffer_bytes == 8 * MIB);
+        assert_non_null(strstr(s[i].method, "Vulkan"));
+    }
+    assert_true(s[1].latency_s > 0);
+    mb_machine_free(machine);
+}
+
+static void one_pool_is_read_by_both_at_once(void **state)
+{
+    (void)state;
+    struct mb_machine *machine = machine_with_gpu(1);
+    if (!machine)
+        skip();
+    const struct mb_measure_opts opts = {.buffer_bytes = 8 * MIB, .allow_software_gpu = 1};
+    struct mb_measurement m = {0};
+    assert_int_equal(measure_gpu_of(machine, &opts, &m), MB_OK);
+    assert_int_equal(m.n_series, 2);
+    const struct mb_measured *s = m.series;
+    assert_true(s[0].kind == MB_MEASURED_READ && s[0].processor == 1 && s[0].pool == 0);
+    assert_true(s[0].buffer_bytes == 16 * MIB); /* compared with half of it */
+    assert_true(s[1].kind == MB_MEASURED_SHARED && s[1].processor == 1 && s[1].pool == 0);
+    assert_true(s[1].n_threads == 2 && !s[1].rejected && s[1].bytes_per_s > 0);
+    mb_machine_free(machine);
+}
+
+/* A GPU that is gone costs its own figures only. */
+static void a_missing_gpu_is_a_note(void **state)
+{
+    (void)state;
+    struct mb_machine *machine = machine_of(8 * MIB);
+    const struct mb_processor gpu = {
+        .id = "gpu0", .name = "Imaginary Card", .kind = MB_PROCESSOR_GPU, .pci = "ffff:ff:1f.7"};
+    const struct mb_pool vram = {.id = "vram0", .kind = MB_POOL_VRAM};
+    mb_machine_add_read(machine, mb_machine_add_processor(machine, &gpu), mb_machine_add_pool(machine, &vram),
+                        (struct mb_figure){0});
+    const struct mb_measure_opts opts = {.quick = 1, .buffer_bytes = 64 * MIB};
+    struct mb_measurement m = {0};
+    assert_int_equal(measure_gpu_of(machine, &opts, &m), MB_OK);
+    assert_int_equal(m.n_series, 0);
+    assert_int_equal(machine->n_notes, 1);
+    assert_true(strncmp(machine->notes[0], "Imaginary Card was not measured", 31) == 0);
+    mb_machine_free(machine);
+}
+
 static void only_live_machines(void **state)
 {
     (void)state;
@@ -325,6 +452,9 @@ int main(void)
         cmocka_unit_test(a_machine_is_measured),
         cmocka_unit_test(a_lie_is_rejected_as_a_whole),
         cmocka_unit_test(cancelling_is_quick),
+        cmocka_unit_test(a_card_and_its_link_are_measured),
+        cmocka_unit_test(one_pool_is_read_by_both_at_once),
+        cmocka_unit_test(a_missing_gpu_is_a_note),
         cmocka_unit_test(only_live_machines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
