@@ -415,6 +415,7 @@ struct mb_model_info {
     uint64_t params, active_params;
     uint64_t file_bytes;     /* without a file: resident_bytes */
     uint64_t resident_bytes; /* all tensors */
+    uint64_t unread_bytes;   /* of them never read in plain decoding */
     double size_uncertainty; /* relative; 0 for a file, else how far files of that label differ */
     uint32_t n_tensors;
     const char **warnings;
@@ -422,6 +423,21 @@ struct mb_model_info {
 };
 
 void mb_model_get_info(const struct mb_model *model, struct mb_model_info *out);
+
+/* One tensor of a model. */
+struct mb_tensor_info {
+    const char *name;
+    const char *type; /* "Q4_K" */
+    unsigned n_dims;
+    uint64_t ne[4]; /* ne[0] is the row; 1 from n_dims on */
+    uint64_t bytes;
+    uint64_t read_bytes; /* in decoding one token; of experts, the chosen share */
+    int32_t layer;       /* -1: none */
+    enum mb_role role;
+};
+
+/* Tensor i of mb_model_info.n_tensors. Returns MB_OK; MB_ERANGE: there is none. */
+int mb_model_tensor(const struct mb_model *model, uint32_t i, struct mb_tensor_info *out);
 
 /* How the cache is kept. Zero-initialise for defaults. */
 struct mb_kv_opts {

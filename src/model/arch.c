@@ -431,7 +431,7 @@ static void emit(struct builder *builder, const struct mb_arch_row *row, int32_t
             absent |= !builder->dim[row->dims[n_dims++]];
         if (absent)
             continue;
-        const char *base = mb_tensor_info((enum mb_tensor_kind)row->kind)->base;
+        const char *base = mb_kind_info((enum mb_tensor_kind)row->kind)->base;
         size_t base_n = strlen(base), part_n = parts[row->part].n;
         if (builder->tensors) {
             struct mb_tensor *tensor = &builder->tensors[builder->n];
@@ -451,7 +451,7 @@ static void emit(struct builder *builder, const struct mb_arch_row *row, int32_t
             int weight = row->part == WEIGHT || row->part == WEIGHT_F32;
             tensor->plain = row->part == WEIGHT;
             tensor->quantizable =
-                weight && matrix && !(mb_tensor_info((enum mb_tensor_kind)row->kind)->flags & MB_KIND_NOT_QUANTIZED);
+                weight && matrix && !(mb_kind_info((enum mb_tensor_kind)row->kind)->flags & MB_KIND_NOT_QUANTIZED);
         }
         builder->n++;
         builder->name_bytes += prefix_n + base_n + part_n + 1;

@@ -3,7 +3,7 @@
  * catalog in catalog_models.c, the sums in traffic.c. */
 #include "model/model.h"
 #include "model/open.h"
-#include "model/roles.h"
+#include "model/tape.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -137,8 +137,29 @@ void mb_model_get_info(const struct mb_model *model, struct mb_model_info *out)
         out->active_params = traffic.active_params;
     out->file_bytes = model->file_bytes;
     out->resident_bytes = model->resident_bytes;
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        if (model->tensors[i].rule == MB_READ_NEVER)
+            out->unread_bytes += model->tensors[i].bytes;
+    }
     out->size_uncertainty = model->size_uncertainty;
     out->n_tensors = model->n_tensors;
     out->warnings = model->warnings;
     out->n_warnings = model->n_warnings;
+}
+
+int mb_model_tensor(const struct mb_model *model, uint32_t i, struct mb_tensor_info *out)
+{
+    if (i >= model->n_tensors)
+        return MB_ERANGE;
+    const struct mb_tensor *tensor = &model->tensors[i];
+    memset(out, 0, sizeof(*out));
+    out->name = tensor->name;
+    out->type = mb_type_name(tensor->type);
+    out->n_dims = tensor->n_dims;
+    memcpy(out->ne, tensor->ne, sizeof(out->ne));
+    out->bytes = tensor->bytes;
+    out->read_bytes = mb_tensor_read_bytes(model, tensor, 1);
+    out->layer = tensor->layer;
+    out->role = (enum mb_role)tensor->role;
+    return MB_OK;
 }

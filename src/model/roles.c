@@ -5,13 +5,13 @@
 
 #include <string.h>
 
-static const struct mb_tensor_info infos[] = {
+static const struct mb_kind_info infos[] = {
 #define KIND_ROW(kind, base, role, op, quant, flags) {base, MB_ROLE_##role, MB_OP_##op, MB_Q_##quant, flags},
     MB_TENSOR_KINDS(KIND_ROW)
 #undef KIND_ROW
 };
 
-const struct mb_tensor_info *mb_tensor_info(enum mb_tensor_kind kind)
+const struct mb_kind_info *mb_kind_info(enum mb_tensor_kind kind)
 {
     return &infos[kind];
 }
@@ -137,7 +137,7 @@ void mb_tensor_set_role(const struct mb_model *model, struct mb_tensor *tensor)
         if (tensor->role == MB_ROLE_ROUTED_EXPERTS)
             flags = MB_KIND_EXPERTS;
     } else {
-        const struct mb_tensor_info *info = &infos[tensor->kind];
+        const struct mb_kind_info *info = &infos[tensor->kind];
         tensor->role = info->role;
         tensor->op = info->op;
         tensor->quant_class = info->quant_class;

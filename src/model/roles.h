@@ -163,7 +163,7 @@ enum mb_tensor_kind {
     MB_T_UNKNOWN = MB_T_END
 };
 
-struct mb_tensor_info {
+struct mb_kind_info {
     const char *base;
     uint8_t role, op, quant_class, flags;
 };
@@ -171,7 +171,7 @@ struct mb_tensor_info {
 enum { MB_KIND_F32 = 1, MB_KIND_NOT_QUANTIZED = 2, MB_KIND_EXPERTS = 4 };
 
 /* The row of a kind; not for MB_T_UNKNOWN. */
-const struct mb_tensor_info *mb_tensor_info(enum mb_tensor_kind kind);
+const struct mb_kind_info *mb_kind_info(enum mb_tensor_kind kind);
 
 /* Take a name apart: layer (-1: none) and kind. MB_OK; MB_EFORMAT: a layer number over the limit. Names of the 2023
  * Mixtral files ("blk.0.ffn_gate.3.weight") give the kind of the stacked tensor. */

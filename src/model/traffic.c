@@ -155,11 +155,6 @@ int mb_model_json(const struct mb_model *model, const struct mb_kv_opts *opts, c
     if (code || (code = mb_model_kv_size(model, 0, opts, &kv, err)) ||
         (code = mb_tape_build(model, 1, 0, opts, &tape, err)))
         return code;
-    uint64_t unread_bytes = 0;
-    for (uint32_t i = 0; i < model->n_tensors; i++) {
-        if (model->tensors[i].rule == MB_READ_NEVER)
-            unread_bytes += model->tensors[i].bytes;
-    }
     mb_model_get_info(model, &info);
     json_t *root = json_object();
     int bad = !root;
@@ -185,7 +180,7 @@ int mb_model_json(const struct mb_model *model, const struct mb_kv_opts *opts, c
     bad |= mb_json_put(root, "n_tensors", mb_json_count(info.n_tensors));
     bad |= mb_json_put(root, "file_bytes", mb_json_count(info.file_bytes));
     bad |= mb_json_put(root, "resident_bytes", mb_json_count(info.resident_bytes));
-    bad |= mb_json_put(root, "unread_bytes", mb_json_count(unread_bytes));
+    bad |= mb_json_put(root, "unread_bytes", mb_json_count(info.unread_bytes));
     bad |= mb_json_put(root, "size_uncertainty", mb_json_number(info.size_uncertainty));
     bad |= mb_json_put(root, "kv_type_k", mb_json_text(mb_type_name(types.k)));
     bad |= mb_json_put(root, "kv_type_v", mb_json_text(mb_type_name(types.v)));

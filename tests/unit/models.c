@@ -668,6 +668,17 @@ static void json_has_the_promised_keys(void **state)
     mb_text_free(text);
     struct mb_model_info info;
     mb_model_get_info(model, &info);
+    struct mb_tensor_info one;
+    uint64_t bytes = 0, read = 0;
+    for (uint32_t t = 0; mb_model_tensor(model, t, &one) == MB_OK; t++) {
+        bytes += one.bytes;
+        read += one.read_bytes;
+        if (strcmp(one.name, "blk.46.ffn_down_exps.weight") == 0)
+            assert_int_equal(one.read_bytes, 0);
+    }
+    assert_int_equal(bytes, info.resident_bytes);
+    assert_int_equal(read, sum); /* not tied: every byte belongs to one tensor */
+    assert_int_equal(mb_model_tensor(model, info.n_tensors, &one), MB_ERANGE);
     assert_int_equal(info.n_layers, 46);
     assert_int_equal(info.n_head_kv, 8);
     assert_true(info.active_params > 12000000000 && info.active_params < 13000000000);

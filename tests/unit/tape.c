@@ -31,7 +31,7 @@ static void the_table_of_names_is_sorted(void **state)
 {
     (void)state;
     for (unsigned i = 1; i < MB_T_END; i++)
-        assert_true(strcmp(mb_tensor_info(i - 1)->base, mb_tensor_info(i)->base) < 0);
+        assert_true(strcmp(mb_kind_info(i - 1)->base, mb_kind_info(i)->base) < 0);
 }
 
 static void names_are_taken_apart(void **state)
