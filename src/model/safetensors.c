@@ -142,8 +142,10 @@ static int take_header(struct builder *builder, const char *text, size_t n, uint
     int code = MB_OK;
     unsigned count = 0;
     struct placed *placed = calloc(json_object_size(root) + 1, sizeof *placed);
-    if (!placed)
-        code = mb_fail_memory(err);
+    if (!placed) {
+        json_decref(root);
+        return mb_fail_memory(err);
+    }
     const char *name;
     json_t *value;
     json_object_foreach(root, name, value)
@@ -368,10 +370,14 @@ static int read_index(struct builder *builder, const char *dir, const char *path
     size_t n_map = json_object_size(map);
     const char **names = calloc(n_map + 1, sizeof *names);
     unsigned n_names = 0, n_there = 0;
-    int code = names ? MB_OK : mb_fail_memory(err);
+    int code = MB_OK;
     const char *tensor, *missing = NULL;
     json_t *value;
-    if (!code && (!n_map || n_map > TENSORS_MAX))
+    if (!names) {
+        json_decref(root);
+        return mb_fail_memory(err);
+    }
+    if (!n_map || n_map > TENSORS_MAX)
         code = mb_fail(err, MB_EFORMAT, "%s: no weight_map in it; download it again", label);
     json_object_foreach((json_t *)map, tensor, value)
     {
@@ -441,7 +447,7 @@ static int read_all(struct builder *builder, const char *path, struct mb_err *er
     if (builder->arena.failed)
         return mb_fail_memory(err);
     n = sort_once(names, n);
-    for (unsigned i = 0; i < n && !code; i++) {
+    for (unsigned i = 0; names && i < n && !code; i++) {
         char *file = mb_arena_format(&builder->arena, "%s/%s", path, names[i]);
         code = file ? read_file(builder, file, err) : mb_fail_memory(err);
     }
