@@ -32,10 +32,14 @@ static void arena_grows_and_refuses(void **state)
     struct mb_arena arena = {0};
     int *numbers = NULL;
     unsigned n = 0;
+    unsigned char *beside = NULL;
     for (int i = 0; i < 1000; i++) {
         *(int *)mb_arena_append(&arena, &numbers, &n, sizeof *numbers) = i;
-        memset(mb_arena_alloc(&arena, 16), 0xff, 16); /* what an array that did not move would run into */
+        if (!beside)
+            beside = memset(mb_arena_alloc(&arena, 16), 0xff, 16);
     }
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(beside[i], 0xff); /* an array that did not move would have run into it */
     assert_int_equal(n, 1000);
     for (int i = 0; i < 1000; i++)
         assert_int_equal(numbers[i], i);
