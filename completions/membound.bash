@@ -5,21 +5,29 @@ _membound() {
     cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        machine | home) verb=$word ;;
+        machine | inspect | home) verb=$word ;;
         esac
     done
     case $prev in
     --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --save) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --threads) return ;;
+    --threads | --ctx | --batch) return ;;
+    --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
-    home) mapfile -t COMPREPLY < <(compgen -W "machine home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    home) mapfile -t COMPREPLY < <(compgen -W "machine inspect home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
     machine)
         if [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "--measure --quick --threads --list --save --json --no-gpu --software-gpu --root --help" -- "$cur")
         else
             mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur")
+        fi
+        ;;
+    inspect)
+        if [[ $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "--ctx --batch --kv --tensors --list --catalog --json --help" -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur")
         fi
         ;;
     esac

@@ -387,12 +387,67 @@ enum mb_role {
 /* "attention", ...: the JSON key of a role. */
 const char *mb_role_name(enum mb_role role);
 
-/* Open the model that spec names: a GGUF file (any part of a split one), or NAME@QUANT of the catalog ("Qwen3-8B@Q4_K_M";
- * without @QUANT the usual one: Q4_K_M, MXFP4 for gpt-oss). Only the header of a file is read.
- *   out  out  [1] written only on MB_OK; free with mb_model_free()
- * Returns MB_OK; MB_ENAME: neither a file nor a catalog name, or no such quantization, err offers the nearest names;
- * MB_ENOENT: no such file; MB_EIO; MB_EFORMAT: a damaged or impossible file, err names the key or tensor; MB_ENOMEM. */
-int mb_model_open(const char *spec, struct mb_model **out, struct mb_err *err);
+/* A place where another program keeps the models that it downloaded. */
+enum mb_store {
+    MB_STORE_OLLAMA,   /* the directory that holds manifests/ and blobs/: ~/.ollama/models */
+    MB_STORE_HF,       /* the hub's cache: ~/.cache/huggingface/hub */
+    MB_STORE_LMSTUDIO, /* owner/repo/file.gguf: ~/.lmstudio/models, ~/.cache/lm-studio/models */
+    MB_STORE_LLAMACPP  /* files side by side: ~/.cache/llama.cpp */
+};
+
+/* "Ollama", "Hugging Face", "LM Studio", "llama.cpp". */
+const char *mb_store_name(enum mb_store store);
+
+struct mb_store_dir {
+    enum mb_store store;
+    const char *path;
+};
+
+/* Where to look for models that are no files named in full. Zero-initialise for nowhere; everything is borrowed. */
+struct mb_model_search {
+    const struct mb_store_dir *stores; /* those that do not exist hold no models */
+    size_t n_stores;
+    const char *hub;          /* base URL of the model hub; NULL: the public one */
+    const char *hub_token;    /* for gated models, sent to the hub only; NULL: none */
+    const char *header_cache; /* directory for headers read from the hub; NULL: not kept */
+    const volatile int *cancel;
+};
+
+/* Open the model that spec names:
+ *   - a GGUF file, any part of a split one; only its header is read
+ *   - a directory with config.json and *.safetensors
+ *   - hf:owner/repo/path/file.gguf, of which only the header is fetched
+ *   - the short name of a model in one of search's stores, as mb_models_found() lists it
+ *   - NAME@QUANT of the catalog ("Qwen3-8B@Q4_K_M"; without @QUANT the usual one: Q4_K_M, MXFP4 for gpt-oss)
+ *   search  in   may be NULL: no stores, the public hub without a token
+ *   out     out  [1] written only on MB_OK; free with mb_model_free()
+ * Returns MB_OK; MB_ENOENT: no such file; MB_ENAME: no such name, err offers the nearest; MB_EINVAL: several files have
+ * this name, or no name was given; MB_EIO; MB_ENET; MB_ECANCEL; MB_EFORMAT: a damaged or impossible file, or something
+ * else than a model, err names what it is, or the key or tensor at fault; MB_ENOMEM. */
+int mb_model_open(const char *spec, const struct mb_model_search *search, struct mb_model **out, struct mb_err *err);
+
+/* A model that is already on this machine. */
+struct mb_found {
+    const char *name; /* as people say it: "gemma3:4b", "Qwen3-8B-Q4_K_M" */
+    const char *path; /* of the file, or of part 1 of a split model */
+    uint64_t bytes;   /* of all parts that are there */
+    unsigned n_parts;
+    enum mb_store store;
+};
+
+struct mb_found_list {
+    struct mb_found *rows; /* sorted by name, then path; a file that two names link to is there once per store */
+    unsigned n_rows;
+    void *owner; /* private to the library */
+};
+
+/* The GGUF models of search's stores, mmproj files left out. No file is opened but Ollama's manifests; what can't be
+ * read holds no models. Returns MB_OK; MB_ENOMEM. */
+int mb_models_found(const struct mb_model_search *search, struct mb_found_list **out, struct mb_err *err);
+void mb_found_free(struct mb_found_list *list);
+
+/* The same as JSON text: {"models": [{name, path, bytes, parts, store}]}; free with mb_text_free(). */
+int mb_found_json(const struct mb_found_list *list, char **out, struct mb_err *err);
 
 /* The same for catalog names only. */
 int mb_model_catalog(const char *spec, struct mb_model **out, struct mb_err *err);
@@ -476,9 +531,18 @@ struct mb_kv_size {
 int mb_model_kv_size(const struct mb_model *model, uint64_t n_ctx, const struct mb_kv_opts *opts,
                      struct mb_kv_size *out, struct mb_err *err);
 
+/* What mb_model_json() tells beside the model itself. Zero-initialise for a pass over one token with an empty cache. */
+struct mb_inspect_opts {
+    struct mb_kv_opts kv;
+    uint64_t n_ctx;    /* tokens already in the cache */
+    uint32_t n_tokens; /* of the pass; 0: one */
+    int tensors;       /* list every tensor */
+    double bandwidth_bytes_per_s; /* one more rate for the law; 0: none */
+};
+
 /* The model as JSON text (docs/json.md, "inspect"); free with mb_text_free(). opts may be NULL.
- * Returns MB_OK; MB_EINVAL; MB_ENOMEM. */
-int mb_model_json(const struct mb_model *model, const struct mb_kv_opts *opts, char **out, struct mb_err *err);
+ * Returns MB_OK; MB_ERANGE: n_ctx or n_tokens too large; MB_EINVAL: an unknown cache type; MB_ENOMEM. */
+int mb_model_json(const struct mb_model *model, const struct mb_inspect_opts *opts, char **out, struct mb_err *err);
 
 /* Names of all catalog models, in catalog order: *out_n pointers that live as long as the program. */
 const char *const *mb_model_names(size_t *out_n);

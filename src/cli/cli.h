@@ -76,6 +76,7 @@ int finish_output(int code);
 
 int verb_home(int argc, char **argv);
 int verb_machine(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
 
 /* The machine as a screen for people; full adds processors, links and series. */
 void show_machine(const struct mb_machine *machine, int full);

@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *summary;
 } verbs[] = {
+    {"inspect", verb_inspect, "what is in a model, and what one token of it reads"},
     {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
 };
 

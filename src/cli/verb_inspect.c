@@ -319,3 +319,220 @@ static int show_model(const struct mb_model *model, const struct question *quest
     }
     return MB_OK;
 }
+
+/* ---- where models are ---- */
+
+enum { MAX_STORES = 8 };
+
+struct places {
+    struct mb_store_dir stores[MAX_STORES];
+    char paths[MAX_STORES][1024];
+    size_t n;
+    char cache[1024];
+};
+
+static void add_place(struct places *places, enum mb_store store, const char *base, const char *below)
+{
+    if (!base || !*base || places->n == MAX_STORES)
+        return;
+    char *path = places->paths[places->n];
+    int n = snprintf(path, sizeof places->paths[0], "%s%s", base, below);
+    if (n > 0 && (size_t)n < sizeof places->paths[0])
+        places->stores[places->n++] = (struct mb_store_dir){store, path};
+}
+
+/* The stores of this person, by the variables that these programs document and else their usual directories. */
+static void find_places(struct places *places, struct mb_model_search *search)
+{
+    const char *home = getenv("HOME"), *cache = getenv("XDG_CACHE_HOME"), *hf_home = getenv("HF_HOME");
+    const char *hub_cache = getenv("HF_HUB_CACHE"), *ollama = getenv("OLLAMA_MODELS"), *llama = getenv("LLAMA_CACHE");
+    const char *token = getenv("HF_TOKEN");
+    char home_cache[1024] = "";
+    if (cache && *cache == '/')
+        snprintf(home_cache, sizeof home_cache, "%s", cache);
+    else if (home && *home == '/')
+        snprintf(home_cache, sizeof home_cache, "%s/.cache", home);
+    *places = (struct places){.n = 0};
+    add_place(places, MB_STORE_OLLAMA, ollama ? ollama : home, ollama ? "" : "/.ollama/models");
+    if (!ollama)
+        add_place(places, MB_STORE_OLLAMA, "/usr/share/ollama", "/.ollama/models");
+    add_place(places, MB_STORE_HF, hub_cache ? hub_cache : hf_home ? hf_home : home_cache,
+              hub_cache ? "" : hf_home ? "/hub" : "/huggingface/hub");
+    add_place(places, MB_STORE_LMSTUDIO, home, "/.lmstudio/models");
+    add_place(places, MB_STORE_LMSTUDIO, home_cache, "/lm-studio/models");
+    add_place(places, MB_STORE_LLAMACPP, llama ? llama : home_cache, llama ? "" : "/llama.cpp");
+    if (*home_cache)
+        snprintf(places->cache, sizeof places->cache, "%.900s/membound/headers", home_cache);
+    *search = (struct mb_model_search){.stores = places->stores,
+                                       .n_stores = places->n,
+                                       .hub = getenv("HF_ENDPOINT"),
+                                       .hub_token = token && *token ? token : NULL,
+                                       .header_cache = *places->cache ? places->cache : NULL,
+                                       .cancel = interrupt_flag()};
+}
+
+static int list_models(const struct mb_model_search *search, int json)
+{
+    struct mb_found_list *list = NULL;
+    struct mb_err err;
+    char *text = NULL;
+    if (mb_models_found(search, &list, &err) != MB_OK)
+        return report(&err);
+    int code = json ? mb_found_json(list, &text, &err) : MB_OK;
+    if (code == MB_OK && json) {
+        puts(text);
+        mb_text_free(text);
+    } else if (code == MB_OK && list->n_rows) {
+        struct terminal terminal = terminal_of_stdout();
+        struct mb_table *table = mb_table_new(4);
+        static const char *const headings[] = {"model", "size", "from", "file"};
+        for (unsigned c = 0; c < 4; c++)
+            mb_table_column(table, c, headings[c], c == 1 ? MB_RIGHT : MB_LEFT);
+        for (unsigned i = 0; i < list->n_rows; i++) {
+            char size[32];
+            mb_table_row(table);
+            mb_table_cell(table, 0, MB_BOLD, list->rows[i].name);
+            mb_table_cell(table, 1, MB_PLAIN, mb_format_bytes((double)list->rows[i].bytes, size, sizeof size));
+            mb_table_cell(table, 2, MB_PLAIN, mb_store_name(list->rows[i].store));
+            mb_table_cell(table, 3, MB_DIM, list->rows[i].path);
+        }
+        mb_table_print(table, stdout, 0, terminal.width, terminal.colour);
+        mb_table_free(table);
+    } else if (code == MB_OK) {
+        puts("No GGUF models were found in the stores of Ollama, Hugging Face, LM Studio and llama.cpp.\n"
+             "A file can be named by its path, and one on the hub by hf:owner/repo/file.gguf.");
+    }
+    mb_found_free(list);
+    if (code == MB_OK && !json) {
+        size_t n = 0;
+        mb_model_names(&n);
+        printf("\n%zu models can be counted without a file, as NAME@QUANT: membound inspect --catalog\n", n);
+    }
+    return code == MB_OK ? 0 : report(&err);
+}
+
+static int list_catalog(int json)
+{
+    size_t n = 0, n_quants = 0;
+    const char *const *names = mb_model_names(&n), *const *quants = mb_quant_names(&n_quants);
+    if (json)
+        fputs("{\n  \"models\": [", stdout);
+    for (size_t i = 0; i < n; i++)
+        printf(json ? "%s\n    \"%s\"" : "%s%s\n", json && i ? "," : "", names[i]);
+    fputs(json ? "\n  ],\n  \"quants\": [" : "\nquantizations:", stdout);
+    for (size_t i = 0; i < n_quants; i++)
+        printf(json ? "%s\"%s\"" : "%s%s", json ? i ? ", " : "" : i % 10 ? " " : "\n  ", quants[i]);
+    puts(json ? "]\n}" : "");
+    return 0;
+}
+
+/* The bandwidth of this machine's fastest pool that can hold the model; of the fastest one when none can. Nothing is measured
+ * here: what membound measured before is used, else what the system or documents say. */
+static void look_here(const struct mb_model_info *info, struct question *question)
+{
+    struct mb_machine *machine = NULL;
+    struct mb_detect_opts opts = {0};
+    char path[4096];
+    if (mb_machine_detect(&opts, &machine, NULL) != MB_OK)
+        return;
+    if (history_path(path, sizeof path))
+        mb_history_load(path, machine, NULL);
+    const struct mb_pool *best = NULL;
+    int best_holds = 0;
+    for (unsigned i = 0; i < machine->n_pools; i++) {
+        const struct mb_pool *pool = machine->pools + i;
+        int holds = pool->capacity_bytes.provenance != MB_UNKNOWN && pool->capacity_bytes.value >= (double)info->resident_bytes;
+        if (pool->bandwidth_bytes_per_s.provenance == MB_UNKNOWN)
+            continue;
+        if (!best || holds > best_holds ||
+            (holds == best_holds && pool->bandwidth_bytes_per_s.value > best->bandwidth_bytes_per_s.value)) {
+            best = pool;
+            best_holds = holds;
+        }
+    }
+    if (best) {
+        question->here_bytes_per_s = best->bandwidth_bytes_per_s.value;
+        snprintf(question->here_pool, sizeof question->here_pool, "pool %.20s%s", best->id,
+                 best_holds ? "" : ", too small for this model");
+    }
+    mb_machine_free(machine);
+}
+
+static int print_json(const struct mb_model *model, const struct question *question, struct mb_err *err)
+{
+    struct mb_inspect_opts opts = {.kv = {.type_k = question->kv_type, .type_v = question->kv_type},
+                                   .n_ctx = question->ctx,
+                                   .n_tokens = (uint32_t)question->batch,
+                                   .tensors = question->tensors,
+                                   .bandwidth_bytes_per_s = question->here_bytes_per_s};
+    char *text = NULL;
+    int code = mb_model_json(model, &opts, &text, err);
+    if (code == MB_OK)
+        puts(text);
+    mb_text_free(text);
+    return code;
+}
+
+int verb_inspect(int argc, char **argv)
+{
+    struct question question = {.batch = 1};
+    const char *spec = NULL;
+    int json = 0, list = 0, catalog = 0;
+    const struct option options[] = {
+        {"ctx", OPTION_COUNT, &question.ctx, "N", "with N tokens already in the cache (default 0)"},
+        {"batch", OPTION_COUNT, &question.batch, "N", "a pass over N tokens of one sequence (default 1: decoding)"},
+        {"kv", OPTION_TEXT, &question.kv_type, "TYPE", "type of the KV cache: F16 (default), Q8_0, Q4_0, ..."},
+        {"tensors", OPTION_FLAG, &question.tensors, NULL, "list every tensor with its bytes and what a token reads"},
+        {"list", OPTION_FLAG, &list, NULL, "list the models that other programs have downloaded to this machine"},
+        {"catalog", OPTION_FLAG, &catalog, NULL, "list the models that can be counted without a file"},
+        {"json", OPTION_FLAG, &json, NULL, "JSON (docs/json.md)"},
+    };
+    const struct command command = {
+        .name = "inspect",
+        .synopsis = "MODEL [options]",
+        .summary = "What is in a model, and what one token of it reads, to the byte.\n"
+                   "MODEL: a GGUF file; a directory with config.json and safetensors; the name of a model that\n"
+                   "Ollama, Hugging Face, LM Studio or llama.cpp has here; hf:owner/repo/file.gguf, of which only the\n"
+                   "header is fetched; or NAME@QUANT, which needs no file.",
+        .examples = "  membound inspect model.gguf\n  membound inspect Qwen3-30B-A3B@Q4_K_M --ctx 32768\n"
+                    "  membound inspect gpt-oss-120b --kv Q8_0 --json\n  membound inspect --list\n",
+        .options = options,
+        .n_options = sizeof options / sizeof *options,
+        .max_positional = 1,
+    };
+    enum parse_result parsed = command_parse(&command, argc, argv, &spec);
+    if (parsed != PARSE_GO)
+        return parsed == PARSE_STOP ? 0 : 2;
+    const char *clash = list + catalog + (spec != NULL) > 1           ? "MODEL, --list and --catalog exclude each other"
+                        : !list && !catalog && !spec                  ? "no MODEL given"
+                        : question.batch < 1 || question.batch > 1 << 24 ? "--batch is 1 to 16777216"
+                                                                      : NULL;
+    if (clash) {
+        fprintf(stderr, "membound: %s (membound inspect --help)\n", clash);
+        return 2;
+    }
+    struct places places;
+    struct mb_model_search search;
+    find_places(&places, &search);
+    if (list)
+        return list_models(&search, json);
+    if (catalog)
+        return list_catalog(json);
+    struct mb_model *model = NULL;
+    struct mb_model_info info;
+    struct mb_err err;
+    int code = mb_model_open(spec, &search, &model, &err);
+    if (code != MB_OK)
+        return report(&err);
+    mb_model_get_info(model, &info);
+    if (info.context_max && question.ctx > info.context_max) {
+        fprintf(stderr, "membound: --ctx %ju: %s takes at most %ju tokens\n", (uintmax_t)question.ctx, info.name,
+                (uintmax_t)info.context_max);
+        mb_model_free(model);
+        return 2;
+    }
+    look_here(&info, &question);
+    code = json ? print_json(model, &question, &err) : show_model(model, &question, &err);
+    mb_model_free(model);
+    return code == MB_OK ? 0 : report(&err);
+}

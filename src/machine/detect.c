@@ -30,7 +30,7 @@ struct detection {
     struct mb_chips *chips;
     struct mb_cpu cpu;
     struct mb_ram ram;
-    struct mb_gpu *gpus;
+    struct mb_gpu_facts *gpus;
     unsigned n_gpus;
     int has_dimms;
     struct mb_dimm_sum dimms;
@@ -170,7 +170,7 @@ static void read_dimms(struct detection *d)
 
 /* The integrated GPU that stands for the RAM pool: the first real one, else a software device.
  * NULL: none. */
-static const struct mb_gpu *integrated_gpu(const struct detection *d)
+static const struct mb_gpu_facts *integrated_gpu(const struct detection *d)
 {
     for (unsigned i = 0; i < d->n_gpus; i++)
         if (d->gpus[i].integrated)
@@ -182,7 +182,7 @@ static const struct mb_gpu *integrated_gpu(const struct detection *d)
  * or not in the table. */
 static const struct mb_chip *find_soc(const struct detection *d)
 {
-    const struct mb_gpu *gpu = integrated_gpu(d);
+    const struct mb_gpu_facts *gpu = integrated_gpu(d);
     const struct mb_chip *chip = gpu ? gpu->chip : NULL;
     if (!chip && d->chips)
         chip = mb_chip_find(d->chips, d->cpu.name, NULL);
@@ -195,15 +195,8 @@ static struct mb_figure ram_bandwidth(struct detection *d)
     struct mb_figure derived = {0}, spec = {0};
     if (find_soc(d))
         spec = keep(d, find_soc(d)->bandwidth_bytes_per_s);
-    if (d->cpu.virtual_by) {
-        if (!mb_figure_known(&spec))
-            mb_machine_add_note(
-                d->machine,
-                "The bandwidth of a virtual machine's RAM (%s) can only be measured: "
-                "membound machine --measure.",
-                d->cpu.virtual_by);
+    if (d->cpu.virtual_by)
         return spec;
-    }
     if (d->has_dimms && d->dimms.bytes_per_s > 0) {
         const char *modules = mb_smbios_describe(d->arena, &d->dimms);
         derived = mb_figure_of(
@@ -215,7 +208,7 @@ static struct mb_figure ram_bandwidth(struct detection *d)
     } else if (d->has_dimms && !mb_figure_known(&spec)) {
         mb_machine_add_note(
             d->machine,
-            "The bandwidth of the RAM is not derived: %s; measure it with membound machine --measure.",
+            "The bandwidth of the RAM is not derived: %s.",
             d->dimms.why_unknown);
     }
     if (!mb_figure_known(&derived))
@@ -235,7 +228,7 @@ static struct mb_figure ram_bandwidth(struct detection *d)
 
 /* ---- pools ---- */
 
-static const char *gpu_share_raise(struct detection *d, const struct mb_gpu *gpu, double capacity,
+static const char *gpu_share_raise(struct detection *d, const struct mb_gpu_facts *gpu, double capacity,
                                    double usable)
 {
     /* 110 of 128 GiB is what people run with; the same share for smaller ones. */
@@ -257,7 +250,7 @@ static const char *gpu_share_raise(struct detection *d, const struct mb_gpu *gpu
             : "");
 }
 
-static struct mb_figure gpu_share(struct detection *d, const struct mb_gpu *gpu, double capacity)
+static struct mb_figure gpu_share(struct detection *d, const struct mb_gpu_facts *gpu, double capacity)
 {
     double carve_out = value_or_0(&gpu->vram_bytes);
     if (capacity <= 0)
@@ -285,7 +278,7 @@ static struct mb_figure sold_bytes(struct detection *d, const struct mb_chip *ch
     return (struct mb_figure){0};
 }
 
-static int is_unified(const struct detection *d, const struct mb_gpu *gpu)
+static int is_unified(const struct detection *d, const struct mb_gpu_facts *gpu)
 {
     if (!gpu)
         return 0;
@@ -298,7 +291,7 @@ static int is_unified(const struct detection *d, const struct mb_gpu *gpu)
 
 static unsigned add_ram(struct detection *d)
 {
-    const struct mb_gpu *gpu = integrated_gpu(d);
+    const struct mb_gpu_facts *gpu = integrated_gpu(d);
     int unified = is_unified(d, gpu);
     struct mb_pool pool = {.id = unified ? "unified" : "ram",
                            .kind = unified ? MB_POOL_UNIFIED : MB_POOL_SYSTEM,
@@ -354,22 +347,8 @@ static void add_cpu(struct detection *d, unsigned ram)
                             keep(d, chip->peaks[i].flops_per_s));
 }
 
-/* Payload after the line code, one direction: 8b/10b up to 2.0, 128b/130b up to 5.0, 242 of 256
- * bytes of a flit in 6.0 (PCI Express base specification 6.0, sections 4.2 and 4.4). */
-static double pcie_bytes_per_s(unsigned generation, unsigned lanes)
-{
-    static const double per_lane[] = {0,
-                                      2.5e9 * 8 / 10 / 8,
-                                      5e9 * 8 / 10 / 8,
-                                      8e9 * 128 / 130 / 8,
-                                      16e9 * 128 / 130 / 8,
-                                      32e9 * 128 / 130 / 8,
-                                      64e9 * 242 / 256 / 8};
-    return generation < MB_COUNT(per_lane) ? per_lane[generation] * lanes : 0;
-}
-
 /* Both directions between RAM and a card. */
-static void add_links(struct detection *d, const struct mb_gpu *gpu, unsigned ram, unsigned vram)
+static void add_links(struct detection *d, const struct mb_gpu_facts *gpu, unsigned ram, unsigned vram)
 {
     struct mb_link link = {.from = ram, .to = vram};
     const struct mb_chip *chip = gpu->chip;
@@ -380,7 +359,7 @@ static void add_links(struct detection *d, const struct mb_gpu *gpu, unsigned ra
         link.name = mb_arena_text(d->arena, chip->link_name);
         link.bytes_per_s = keep(d, chip->link_bytes_per_s);
     } else if (gpu->pcie_generation && lanes) {
-        double rate = pcie_bytes_per_s(gpu->pcie_generation, lanes);
+        double rate = mb_pcie_bytes_per_s(gpu->pcie_generation, lanes);
         link.name = mb_arena_format(d->arena, "PCIe %u.0 x%u", gpu->pcie_generation, lanes);
         link.bytes_per_s = mb_figure_of(
             rate, MB_DERIVED,
@@ -405,7 +384,7 @@ static void add_gpus(struct detection *d, unsigned ram)
 {
     unsigned n_vram = 0;
     for (unsigned i = 0; i < d->n_gpus; i++) {
-        const struct mb_gpu *gpu = d->gpus + i;
+        const struct mb_gpu_facts *gpu = d->gpus + i;
         struct mb_processor processor = {.id = mb_arena_format(d->arena, "gpu%u", i),
                                          .name = gpu->name,
                                          .kind = MB_PROCESSOR_GPU,
@@ -428,11 +407,6 @@ static void add_gpus(struct detection *d, unsigned ram)
                                    .bandwidth_spec_bytes_per_s = gpu->bandwidth_bytes_per_s};
             pool_index = mb_machine_add_pool(d->machine, &pool);
             reads = gpu->bandwidth_bytes_per_s;
-            if (!mb_figure_known(&reads))
-                mb_machine_add_note(
-                    d->machine,
-                    "The VRAM bandwidth of %s is unknown: measure it with membound machine --measure.",
-                    gpu->name);
             add_links(d, gpu, ram, pool_index);
         }
         mb_machine_add_read(d->machine, index, pool_index, reads);

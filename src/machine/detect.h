@@ -48,7 +48,7 @@ void mb_card_list(struct mb_machine *machine, const char *root, struct mb_card *
 /* ---- gpu.c ---- */
 
 /* One GPU, whoever reported it. */
-struct mb_gpu {
+struct mb_gpu_facts {
     const char *name, *pci, *driver;
     uint32_t vendor_id, device_id;
     int integrated;                               /* reads the CPU's RAM */
@@ -68,6 +68,6 @@ struct mb_gpu {
 /* All GPUs of a machine, discrete ones first, in PCI order; a card seen by several readers once.
  * chips may be NULL. Returns MB_OK; MB_ENOMEM. */
 int mb_gpu_list(struct mb_machine *machine, const char *root, const struct mb_detect_opts *opts,
-                const struct mb_chips *chips, struct mb_gpu **out, unsigned *n);
+                const struct mb_chips *chips, struct mb_gpu_facts **out, unsigned *n);
 
 #endif

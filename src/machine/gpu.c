@@ -24,7 +24,7 @@ static const uint64_t memory_bytes_max = (uint64_t)1 << 50;
 
 /* A GPU while the readers' answers come together. */
 struct found {
-    struct mb_gpu gpu;
+    struct mb_gpu_facts gpu;
     const struct mb_nvml_gpu *nvml;
     const struct mb_card *card;
     const struct mb_vk_info *vk;
@@ -53,7 +53,7 @@ static struct found *find_pci(struct search *s, const char *pci)
 }
 
 /* "10de:2684" */
-static const char *pci_id(struct search *s, const struct mb_gpu *gpu)
+static const char *pci_id(struct search *s, const struct mb_gpu_facts *gpu)
 {
     return gpu->vendor_id ? mb_arena_format(s->arena, "%04x:%04x", gpu->vendor_id & 0xffff,
                                             gpu->device_id & 0xffff)
@@ -223,7 +223,7 @@ static uint64_t heap_free_bytes(const struct mb_vk_info *vk, int *known)
     return free_bytes;
 }
 
-static void conclude_memory(const struct found *f, struct mb_gpu *gpu)
+static void conclude_memory(const struct found *f, struct mb_gpu_facts *gpu)
 {
     const struct mb_card *card = f->card;
     if (f->nvml && f->nvml->has_memory) {
@@ -259,7 +259,7 @@ static void conclude_memory(const struct found *f, struct mb_gpu *gpu)
             mb_figure_of((double)heap_bytes(f->vk, 0, 0), MB_REPORTED, "Vulkan memory heaps");
 }
 
-static void conclude_link(const struct found *f, struct mb_gpu *gpu)
+static void conclude_link(const struct found *f, struct mb_gpu_facts *gpu)
 {
     static const double gt_per_s[] = {2.5, 5, 8, 16, 32, 64};
     if (f->card) {
@@ -279,7 +279,7 @@ static void conclude_link(const struct found *f, struct mb_gpu *gpu)
         gpu->pcie_generation = 0;
 }
 
-static void conclude_bandwidth(struct search *s, const struct found *f, struct mb_gpu *gpu)
+static void conclude_bandwidth(struct search *s, const struct found *f, struct mb_gpu_facts *gpu)
 {
     const struct mb_nvml_gpu *nvml = f->nvml;
     if (nvml && nvml->memory_clock_mhz && nvml->bus_width_bits) {
@@ -310,7 +310,7 @@ static const struct mb_chip *find_chip(const struct search *s, const struct foun
 }
 
 /* Turn what was found into a GPU. 0: it is named in a note and not counted. */
-static int conclude(struct search *s, const struct found *f, struct mb_gpu *gpu)
+static int conclude(struct search *s, const struct found *f, struct mb_gpu_facts *gpu)
 {
     const char *id = pci_id(s, &f->gpu);
     const char *driver = f->card ? f->card->driver : NULL;
@@ -373,7 +373,7 @@ static int conclude(struct search *s, const struct found *f, struct mb_gpu *gpu)
  * order found. */
 static int compare_gpus(const void *a, const void *b)
 {
-    const struct mb_gpu *x = a, *y = b;
+    const struct mb_gpu_facts *x = a, *y = b;
     int rank_x = x->integrated + x->software, rank_y = y->integrated + y->software;
     if (rank_x != rank_y)
         return rank_x - rank_y;
@@ -385,7 +385,7 @@ static int compare_gpus(const void *a, const void *b)
 }
 
 int mb_gpu_list(struct mb_machine *machine, const char *root, const struct mb_detect_opts *opts,
-                const struct mb_chips *chips, struct mb_gpu **out, unsigned *n)
+                const struct mb_chips *chips, struct mb_gpu_facts **out, unsigned *n)
 {
     struct search s = {.machine = machine, .arena = mb_machine_arena(machine), .chips = chips};
     struct mb_nvml nvml = {0};
@@ -421,7 +421,7 @@ int mb_gpu_list(struct mb_machine *machine, const char *root, const struct mb_de
     if (vulkan_answers)
         take_vulkan(&s, vk, n_vk, opts->allow_software_gpu);
     for (unsigned i = 0; i < s.n; i++) {
-        struct mb_gpu gpu;
+        struct mb_gpu_facts gpu;
         if (!conclude(&s, s.found + i, &gpu))
             continue;
         if (s.found[i].nvml)
@@ -432,7 +432,7 @@ int mb_gpu_list(struct mb_machine *machine, const char *root, const struct mb_de
                 "%s is not offered by Vulkan, which membound computes with: install its Vulkan driver.",
                 gpu.name);
         gpu.order = *n;
-        struct mb_gpu *new = mb_arena_append(s.arena, out, n, sizeof *new);
+        struct mb_gpu_facts *new = mb_arena_append(s.arena, out, n, sizeof *new);
         if (!new)
             return MB_ENOMEM;
         *new = gpu;

@@ -228,15 +228,14 @@ static int compare_rows(const void *a, const void *b)
     return order ? order : strcmp(x->path, y->path);
 }
 
-int mb_find_list(const struct mb_find_dir *dirs, size_t n_dirs, struct mb_found_list **out,
-                 struct mb_err *err)
+int mb_models_found(const struct mb_model_search *search, struct mb_found_list **out, struct mb_err *err)
 {
     struct walk walk = {0};
-    for (size_t i = 0; i < n_dirs; i++) {
-        if (!dirs[i].path || !*dirs[i].path)
+    for (size_t i = 0; i < search->n_stores; i++) {
+        if (!search->stores[i].path || !*search->stores[i].path)
             continue;
-        walk.root = dirs[i].path;
-        walk.store = dirs[i].store;
+        walk.root = search->stores[i].path;
+        walk.store = search->stores[i].store;
         walk.n_entries = 0;
         if (walk.store == MB_STORE_OLLAMA) {
             char manifests[PATH_MAX];
@@ -268,13 +267,35 @@ int mb_find_list(const struct mb_find_dir *dirs, size_t n_dirs, struct mb_found_
     return MB_OK;
 }
 
-void mb_find_free(struct mb_found_list *list)
+void mb_found_free(struct mb_found_list *list)
 {
     if (!list)
         return;
     struct mb_arena *owner = list->owner;
     mb_arena_free(owner);
     free(owner);
+}
+
+int mb_found_json(const struct mb_found_list *list, char **out, struct mb_err *err)
+{
+    json_t *root = json_object(), *models = json_array();
+    int bad = 0;
+    for (unsigned i = 0; i < list->n_rows; i++) {
+        const struct mb_found *found = list->rows + i;
+        json_t *object = json_object();
+        bad += mb_json_put(object, "name", mb_json_text(found->name));
+        bad += mb_json_put(object, "path", mb_json_text(found->path));
+        bad += mb_json_put(object, "bytes", mb_json_count(found->bytes));
+        bad += mb_json_put(object, "parts", mb_json_count(found->n_parts));
+        bad += mb_json_put(object, "store", mb_json_text(mb_store_name(found->store)));
+        bad += json_array_append_new(models, object);
+    }
+    bad += mb_json_put(root, "models", models);
+    if (bad) {
+        json_decref(root);
+        return mb_fail_memory(err);
+    }
+    return mb_json_dump(root, out, err);
 }
 
 /* ---- one model by name ---- */
@@ -307,7 +328,7 @@ int mb_find_model(const struct mb_found_list *list, const char *name, const stru
             /* The same file in two stores is no question; two files are. */
             if (first && found->bytes != first->bytes)
                 return mb_fail(
-                    err, MB_ENAME,
+                    err, MB_EINVAL,
                     "%.80s: several models have this name: %.120s and %.120s; give the path", name,
                     mb_source_label(first->path), mb_source_label(found->path));
             if (!first)

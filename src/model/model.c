@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct mb_model *mb_model_new(void)
 {
@@ -91,18 +90,6 @@ int mb_model_finish(struct mb_model *model, struct mb_err *err)
     if (group(model) || model->arena.failed)
         return mb_fail_memory(err);
     return MB_OK;
-}
-
-int mb_model_open(const char *spec, struct mb_model **out, struct mb_err *err)
-{
-    struct stat info;
-    if (!spec || !*spec)
-        return mb_fail(err, MB_EINVAL, "no model given; name a GGUF file or NAME@QUANT, as in Qwen3-8B@Q4_K_M");
-    size_t n = strlen(spec);
-    int looks_like_file = strchr(spec, '/') || (n > 5 && strcmp(spec + n - 5, ".gguf") == 0);
-    if (looks_like_file || stat(spec, &info) == 0)
-        return mb_model_open_gguf(spec, out, err);
-    return mb_model_catalog(spec, out, err);
 }
 
 void mb_model_get_info(const struct mb_model *model, struct mb_model_info *out)

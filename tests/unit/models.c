@@ -22,7 +22,7 @@ static struct mb_model *open_spec(const char *spec)
 {
     struct mb_model *model;
     struct mb_err err;
-    if (mb_model_open(spec, &model, &err) != MB_OK)
+    if (mb_model_open(spec, NULL, &model, &err) != MB_OK)
         fail_msg("%s", err.text);
     return model;
 }
@@ -154,7 +154,7 @@ static void names_are_forgiving(void **state)
     };
     for (unsigned i = 0; i < MB_COUNT(wrong); i++) {
         struct mb_err err = {0};
-        int code = mb_model_open(wrong[i].spec, &model, &err);
+        int code = mb_model_open(wrong[i].spec, NULL, &model, &err);
         if (code != wrong[i].code || err.code != code || !strstr(err.text, wrong[i].says))
             fail_msg("'%s': %d, %s", wrong[i].spec, code, err.text);
     }
