@@ -34,8 +34,20 @@ static char *count_of(double count, char *buf, size_t n)
         snprintf(buf, n, "%.3g T", count / 1e12);
     else if (count >= 1e9)
         snprintf(buf, n, "%.*f B", count >= 99.95e9 ? 0 : count >= 9.995e9 ? 1 : 2, count / 1e9);
+    else if (count >= 1e6)
+        snprintf(buf, n, "%.*f M", count >= 99.95e6 ? 0 : 1, count / 1e6);
     else
-        snprintf(buf, n, "%.0f M", count / 1e6);
+        snprintf(buf, n, "%.0f", count);
+    return buf;
+}
+
+/* Bytes in the decimal units of rates, because that is what they are divided by. */
+static char *decimal_of(double bytes, char *buf, size_t n)
+{
+    if (bytes >= 1e8)
+        snprintf(buf, n, "%.2f GB", bytes / 1e9);
+    else
+        snprintf(buf, n, "%.3g MB", bytes / 1e6);
     return buf;
 }
 
@@ -140,8 +152,8 @@ static void show_head(const struct mb_model *model, const struct mb_model_info *
     snprintf(text, sizeof text, "%s in %u tensors: %s", mb_format_bytes((double)info->resident_bytes, a, sizeof a),
              info->n_tensors, types);
     line(table, "size", text);
-    snprintf(text, sizeof text, "%.2f GB (%s) per token: the active shard, %.3g %% of the weights",
-             (double)decode->weights_bytes / 1e9, mb_format_bytes((double)decode->weights_bytes, a, sizeof a),
+    snprintf(text, sizeof text, "%s (%s) per token: the active shard, %.3g %% of the weights",
+             decimal_of((double)decode->weights_bytes, b, sizeof b), mb_format_bytes((double)decode->weights_bytes, a, sizeof a),
              info->resident_bytes ? 100.0 * (double)decode->weights_bytes / (double)info->resident_bytes : 0);
     line(table, "reads", text);
     mb_table_print(table, stdout, 0, terminal->width, terminal->colour);
@@ -220,8 +232,7 @@ static int show_depths(const struct mb_model *model, const struct mb_model_info 
         mb_table_row(table);
         mb_table_cell(table, 0, MB_BOLD, depth_of(at[i], text, sizeof text));
         mb_table_cell(table, 1, MB_PLAIN, mb_format_bytes((double)size.cache_bytes + (double)size.state_bytes, text, sizeof text));
-        snprintf(text, sizeof text, "%.2f GB", bytes / 1e9);
-        mb_table_cell(table, 2, MB_PLAIN, text);
+        mb_table_cell(table, 2, MB_PLAIN, decimal_of(bytes, text, sizeof text));
         for (unsigned b = 0; b < 3; b++)
             mb_table_cell(table, 3 + b, MB_PLAIN, speed_of(bandwidths[b] / bytes, text, sizeof text));
         if (columns == 7)
