@@ -26,7 +26,7 @@ tab=$(printf '\t')
 {
     offence "tab" "$tab" $c $(files '*.py' '*.sh' '*.md' 'meson.build' '**/meson.build')
     offence "blank at the end of the line" '[[:blank:]]$' $text
-    offence "line over 130 columns" '^.{131,}' $c
+    offence "line over 130 columns" '^.{131,}' $(printf '%s\n' $c | grep -v '^tests/') # tests quote JSON
     offence "left for others" '\b(TODO|FIXME|XXX)\b' $(printf '%s\n' $text | grep -v '^tools/style.sh$')
     offence "the library never exits" '[^_a-z](exit|abort|_exit)\(' $library
     offence "the library never prints" '[^_a-z](printf|puts|putchar|perror)\(|fprintf\(std(out|err)' $library

@@ -49,6 +49,10 @@ struct terminal {
 
 struct terminal terminal_of_stdout(void);
 
+/* A heading after an empty line; a row of a table of two columns: the label, then the text wrapped beside it. */
+void heading(const char *text, const struct terminal *terminal);
+void line(struct mb_table *table, const char *label, const char *text);
+
 /* A progress line on stderr, shown once work has lasted a second and only on a terminal. */
 struct progress {
     double began_s, shown_s;

@@ -40,19 +40,6 @@ static enum mb_style style_of(const struct mb_figure *figure)
     return figure->provenance == MB_MEASURED ? MB_GOOD : known(figure) ? MB_PLAIN : MB_WARN;
 }
 
-static void heading(const char *text, const struct terminal *terminal)
-{
-    printf(terminal->colour ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
-}
-
-/* label, then the text wrapped beside it. */
-static void line(struct mb_table *table, const char *label, const char *text)
-{
-    mb_table_row(table);
-    mb_table_cell(table, 0, MB_DIM, label);
-    mb_table_cell(table, 1, MB_PLAIN, text);
-}
-
 /* The number of a source at the foot, 0 when there is no room for it. */
 static unsigned source_number(struct screen *screen, const char *text)
 {

@@ -26,6 +26,18 @@ struct terminal terminal_of_stdout(void)
     return terminal;
 }
 
+void heading(const char *text, const struct terminal *terminal)
+{
+    printf(terminal->colour ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
+}
+
+void line(struct mb_table *table, const char *label, const char *text)
+{
+    mb_table_row(table);
+    mb_table_cell(table, 0, MB_DIM, label);
+    mb_table_cell(table, 1, MB_PLAIN, text);
+}
+
 static double now_s(void)
 {
     struct timespec t;

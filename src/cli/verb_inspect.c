@@ -15,18 +15,6 @@ struct question {
 
 static const double bandwidths[] = {100e9, 273e9, 1000e9};
 
-static void heading(const char *text, const struct terminal *terminal)
-{
-    printf(terminal->colour ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
-}
-
-static void line(struct mb_table *table, const char *label, const char *text)
-{
-    mb_table_row(table);
-    mb_table_cell(table, 0, MB_DIM, label);
-    mb_table_cell(table, 1, MB_PLAIN, text);
-}
-
 /* "8.19 B", "268 M" */
 static char *count_of(double count, char *buf, size_t n)
 {
@@ -231,7 +219,8 @@ static int show_depths(const struct mb_model *model, const struct mb_model_info 
         double bytes = reads_of(&traffic);
         mb_table_row(table);
         mb_table_cell(table, 0, MB_BOLD, depth_of(at[i], text, sizeof text));
-        mb_table_cell(table, 1, MB_PLAIN, mb_format_bytes((double)size.cache_bytes + (double)size.state_bytes, text, sizeof text));
+        mb_table_cell(table, 1, MB_PLAIN,
+                      mb_format_bytes((double)size.cache_bytes + (double)size.state_bytes, text, sizeof text));
         mb_table_cell(table, 2, MB_PLAIN, decimal_of(bytes, text, sizeof text));
         for (unsigned b = 0; b < 3; b++)
             mb_table_cell(table, 3 + b, MB_PLAIN, speed_of(bandwidths[b] / bytes, text, sizeof text));

@@ -23,7 +23,8 @@ void mb_machine_add_link(struct mb_machine *machine, const struct mb_link *link)
 void mb_machine_add_note(struct mb_machine *machine, const char *format, ...) MB_PRINTF(2, 3);
 
 /* Draw the conclusions: each pool's bandwidth from the best of its readers (measured before reported before spec and
- * derived; on unified memory with a GPU a CPU's figure under 3/4 of the spec does not count), then the class. Called once a machine is complete and again after figures changed.
+ * derived; on unified memory with a GPU a CPU's figure under 3/4 of the spec does not count), then the class. Called once a
+ * machine is complete and again after figures changed.
  * Returns MB_OK; MB_ENOMEM: something was lost on the way. */
 int mb_machine_finish(struct mb_machine *machine, struct mb_err *err);
 

@@ -231,7 +231,10 @@ static int find(const char *name, struct mb_err *err)
     if (*near)
         mb_fail(err, MB_ENAME, "%s: neither a file nor a model of the catalog; did you mean %s?", name, near);
     else
-        mb_fail(err, MB_ENAME, "%s: neither a file nor a model of the catalog; membound inspect --catalog lists those, --list the files found here", name);
+        mb_fail(err, MB_ENAME,
+                "%s: neither a file nor a model of the catalog; membound inspect --catalog lists those, --list the files "
+                "found here",
+                name);
     return -1;
 }
 
