@@ -205,11 +205,14 @@ static int build(struct mb_model *model, json_t *entry, const struct mb_quant *q
         (code = mb_quant_assign(model, quant, variant ? &variant->quant : NULL, err)) ||
         (code = mb_model_finish(model, err)))
         return code;
-    json_t *note = json_object_get(entry, "confidence");
+    static const char *const harmless[] = {"released", "license", "context_max", "nextn_trained", "arch"};
     const char *key;
     json_t *why;
-    json_object_foreach(note, key, why) {
-        if (strcmp(key, "release_date") != 0 && strcmp(key, "license") != 0)
+    json_object_foreach(json_object_get(entry, "confidence"), key, why) {
+        unsigned i = 0;
+        while (i < MB_COUNT(harmless) && strcmp(key, harmless[i]) != 0)
+            i++;
+        if (i == MB_COUNT(harmless))
             mb_model_warn(model, "%s: %s", key, json_string_value(why));
     }
     return MB_OK;

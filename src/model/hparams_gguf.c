@@ -14,6 +14,8 @@ struct reader {
     struct mb_model *model;
     struct mb_err *err;
     int code; /* the first failure */
+    unsigned n_contradictions; /* layers whose attn_k is not as wide as the metadata says */
+    char contradiction[80];    /* the first of them */
 };
 
 static const char *full_key(const struct reader *reader, const char *key, char *buf, size_t n)
@@ -34,11 +36,6 @@ static uint32_t get_at(struct reader *reader, const char *key, int64_t layer, ui
                          : mb_gguf_get_u64_at(reader->gguf, name, (uint64_t)layer, &value);
     if (code == MB_ENODATA)
         return otherwise;
-    if (code == MB_EFORMAT && layer < 0) { /* one value per layer: the first stands for the model */
-        code = mb_gguf_get_u64_at(reader->gguf, name, 0, &value);
-        if (code == MB_ERANGE)
-            return otherwise; /* an empty list */
-    }
     if (code == MB_ERANGE)
         reader->code = mb_fail(reader->err, MB_EFORMAT, "%s: %s has no value for layer %lld; the file is damaged",
                                reader->model->name, name, (long long)layer);
@@ -62,6 +59,20 @@ static int has_list(const struct reader *reader, const char *key, uint64_t *out_
     enum mb_gguf_value type;
     const struct mb_gguf_kv *kv = mb_gguf_find_kv(reader->gguf, full_key(reader, key, name, sizeof(name)));
     return kv && kv->type == MB_GGUF_ARRAY && mb_gguf_array_n(reader->gguf, name, out_n, &type) == MB_OK;
+}
+
+/* A value that may be one per layer: the largest stands for the model, because layers without the thing say 0. */
+static uint32_t get_largest(struct reader *reader, const char *key, uint32_t otherwise)
+{
+    uint64_t n;
+    if (!has_list(reader, key, &n))
+        return get(reader, key, otherwise);
+    uint32_t largest = n ? 0 : otherwise;
+    for (uint64_t i = 0; i < n && i < MB_LAYERS_MAX; i++) {
+        uint32_t value = get_at(reader, key, (int64_t)i, 0);
+        largest = value > largest ? value : largest;
+    }
+    return largest;
 }
 
 static int copy_tensors(struct reader *reader)
@@ -188,9 +199,9 @@ static void read_scalars(struct reader *reader)
     hp->n_layers = blocks - hp->n_nextn;
     hp->n_embd = get(reader, "embedding_length", 0);
     hp->context_max = get(reader, "context_length", 0);
-    hp->n_head = get(reader, "attention.head_count", 0);
-    hp->n_head_kv = get(reader, "attention.head_count_kv", hp->n_head);
-    hp->n_ff = get(reader, "feed_forward_length", 0);
+    hp->n_head = get_largest(reader, "attention.head_count", 0);
+    hp->n_head_kv = get_largest(reader, "attention.head_count_kv", hp->n_head);
+    hp->n_ff = get_largest(reader, "feed_forward_length", 0);
     uint32_t head = hp->n_head ? hp->n_embd / hp->n_head : 0;
     hp->head_k = get(reader, "attention.key_length", head);
     hp->head_v = get(reader, "attention.value_length", head);
@@ -292,10 +303,9 @@ static void read_layer(struct reader *reader, uint32_t i, const struct seen *see
     /* The projections are the truth about the width of a cache row. */
     uint64_t said = (uint64_t)layer->n_head_kv * layer->head_k;
     if (seen->key_row && seen->key_row != said && !hp->o_groups) {
-        mb_model_warn(model,
-                      "layer %u: attn_k makes %llu elements per token where the metadata says %llu; "
-                      "counted as the tensors say",
-                      i, (unsigned long long)seen->key_row, (unsigned long long)said);
+        if (!reader->n_contradictions++)
+            snprintf(reader->contradiction, sizeof(reader->contradiction), "%llu where the metadata says %llu",
+                     (unsigned long long)seen->key_row, (unsigned long long)said);
         if (seen->key_row > MB_ROW_MAX || seen->value_row > MB_ROW_MAX) {
             reader->code = mb_fail(reader->err, MB_EFORMAT, "%s: attn_k or attn_v of layer %u is too wide; the file is damaged",
                                    model->name, i);
@@ -334,6 +344,9 @@ static void check(struct reader *reader, int listed, uint32_t period)
     if (missing)
         reader->code = mb_fail(reader->err, MB_EFORMAT, "%s: recurrent layers, but no %s.%s; the file is damaged", model->name,
                                model->arch_name, missing);
+    if (reader->n_contradictions)
+        mb_model_warn(model, "attn_k is not as wide as the heads in %u layers (first: %s); counted as the tensors say",
+                      reader->n_contradictions, reader->contradiction);
     if (n_state)
         mb_model_warn(model, "%u layers keep a state of a kind that is not described; it is not counted", n_state);
     if (hp->window && !listed && period <= 1 && !model->arch)

@@ -474,15 +474,15 @@ static void hostile_metadata_is_refused(void **state)
         {"block_count", 4000000000, "block_count"},
         {"nextn_predict_layers", 2, "block_count"},
         {"nextn_predict_layers", UINT64_MAX, "nextn_predict_layers"},
-        {"embedding_length", 0, "n_embd"},
+        {"embedding_length", 0, "embedding_length"},
         {"embedding_length", UINT64_C(1) << 40, "embedding_length"},
         {"attention.head_count_kv", 0, "KV heads"},
         {"attention.head_count", 0, "heads"},
-        {"attention.head_count", 100000, "n_head"},
-        {"attention.key_length", 1u << 30, "head_k"},
+        {"attention.head_count", 100000, "attention.head_count"},
+        {"attention.key_length", 1u << 30, "attention.key_length"},
         {"attention.key_length", UINT64_MAX, "key_length"},
         {"attention.shared_kv_layers", 2, "shared_kv_layers"},
-        {"expert_count", 4000000000, "n_expert"},
+        {"expert_count", 4000000000, "expert_count"},
         {"expert_used_count", 3, "expert_used_count"},
         {"attention.sliding_window", 4294967295, "window"},
         {"vocab_size", UINT64_C(1) << 33, "vocab_size"},
@@ -627,6 +627,50 @@ static void old_files_are_understood(void **state)
     mb_model_free(model);
 }
 
+static void lists_may_begin_with_zero(void **state)
+{
+    (void)state;
+    /* Nemotron-H writes heads per layer, 0 for layers without attention; the head size is then that of the others. */
+    struct small s;
+    struct mb_model *model;
+    struct mb_err err;
+    struct mb_traffic traffic;
+    const uint32_t heads[] = {0, 4}, kv[] = {0, 2};
+    small_keys(&s, "llama");
+    number(&s.w, "block_count", 2);
+    number(&s.w, "embedding_length", 64);
+    list(&s.w, "attention.head_count", heads, 2);
+    list(&s.w, "attention.head_count_kv", kv, 2);
+    small_tensor(&s, "token_embd.weight", 64, 100, 0);
+    small_tensor(&s, "blk.0.ffn_up.weight", 64, 100, 0);
+    small_tensor(&s, "blk.1.attn_qkv.weight", 64, 128, 0);
+    if (finish(&s.w, s.n_tensors, &model, &err) != MB_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(mb_model_traffic(model, 1, 0, NULL, &traffic, NULL), MB_OK);
+    assert_int_equal(traffic.kv_read_bytes, 2 * 2 * 2 * 16);
+    mb_model_free(model);
+}
+
+/* Tensors that contradict the metadata are believed, and that is said once, however many layers there are. */
+static void tensors_are_believed(void **state)
+{
+    (void)state;
+    struct small s;
+    struct mb_model *model;
+    struct mb_err err;
+    struct mb_traffic traffic;
+    small_keys(&s, "llama");
+    for (unsigned j = 0; j < MB_COUNT(sound); j++)
+        number(&s.w, sound[j].key, sound[j].value * (strcmp(sound[j].key, "attention.head_count_kv") == 0 ? 2 : 1));
+    small_tensors(&s);
+    if (finish(&s.w, s.n_tensors, &model, &err) != MB_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(mb_model_traffic(model, 1, 0, NULL, &traffic, NULL), MB_OK);
+    assert_int_equal(traffic.kv_read_bytes, 2 * 2 * 32 * 2);
+    assert_int_equal(model->n_warnings, 1);
+    mb_model_free(model);
+}
+
 static void json_has_the_promised_keys(void **state)
 {
     (void)state;
@@ -697,6 +741,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(hostile_metadata_is_refused),
         cmocka_unit_test(a_stranger_is_counted_by_its_tensors),
         cmocka_unit_test(old_files_are_understood),
+        cmocka_unit_test(lists_may_begin_with_zero),
+        cmocka_unit_test(tensors_are_believed),
         cmocka_unit_test(json_has_the_promised_keys),
     };
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);
