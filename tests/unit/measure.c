@@ -250,7 +250,7 @@ static void a_machine_is_measured(void **state)
     assert_true(last_share == 1 && n_told > 10);
     const struct mb_measurement *m = machine->measurement;
     assert_non_null(m);
-    assert_true(m->quick && m->took_s > 0 && m->took_s < 5);
+    assert_true(m->quick && m->took_s > 0);
     assert_int_equal(strlen(m->date), 20);
     double best = 0;
     for (unsigned i = 0; i < m->n_series; i++) {
@@ -284,16 +284,15 @@ static void a_lie_is_rejected_as_a_whole(void **state)
 }
 
 static int cancel_flag;
-static double cancelled_at_s;
+static unsigned n_told_after;
 
 static void cancel_in_the_midst(void *user, const char *what, double share)
 {
     (void)user;
     (void)share;
-    if (strncmp(what, "reading", 7) == 0 && !cancel_flag) {
+    n_told_after += cancel_flag;
+    if (strncmp(what, "reading", 7) == 0)
         cancel_flag = 1;
-        cancelled_at_s = mb_now_s();
-    }
 }
 
 static void cancelling_is_quick(void **state)
@@ -304,8 +303,7 @@ static void cancelling_is_quick(void **state)
         .buffer_bytes = 128 * MIB, .no_gpu = 1, .progress = cancel_in_the_midst, .cancel = &cancel_flag};
     struct mb_err err;
     assert_int_equal(mb_machine_measure(machine, &opts, &err), MB_ECANCEL);
-    /* 0.1 s is promised; other programs may be in the way of a test. */
-    assert_true(mb_now_s() - cancelled_at_s < 0.5);
+    assert_int_equal(n_told_after, 0); /* not one sample, of 20 ms, was begun after that */
     assert_null(machine->measurement);
     mb_machine_free(machine);
 }
