@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -706,7 +705,7 @@ static void splits_open_as_one(void **state)
     assert_int_equal(mb_gguf_split_parse("x.gguf", &prefix, &no, &count), 0);
 }
 
-/* 60 GB that are a hole in the file system: opening costs what the header costs. */
+/* 60 GB that are a hole in the file system: opening takes the memory of the header and no more. */
 static void huge_files_cost_their_header(void **state)
 {
     (void)state;
@@ -722,25 +721,14 @@ static void huge_files_cost_their_header(void **state)
     }
     free(w);
     struct rusage before, after;
-    double best_ms = 1e9; /* of five: other programs may have the processor */
+    struct mb_gguf *gguf = NULL;
+    struct mb_err err;
     getrusage(RUSAGE_SELF, &before);
-    for (unsigned i = 0; i < 5; i++) {
-        struct timespec t0, t1;
-        struct mb_gguf *gguf = NULL;
-        struct mb_err err;
-        clock_gettime(CLOCK_MONOTONIC, &t0);
-        if (mb_gguf_open(in_dir("huge.gguf"), &gguf, &err))
-            fail_msg("%s", err.text);
-        clock_gettime(CLOCK_MONOTONIC, &t1);
-        assert_true(mb_gguf_tensor_bytes(gguf) > UINT64_C(59000000000));
-        mb_gguf_close(gguf);
-        double ms =
-            (double)(t1.tv_sec - t0.tv_sec) * 1e3 + (double)(t1.tv_nsec - t0.tv_nsec) * 1e-6;
-        if (ms < best_ms)
-            best_ms = ms;
-    }
+    if (mb_gguf_open(in_dir("huge.gguf"), &gguf, &err))
+        fail_msg("%s", err.text);
+    assert_true(mb_gguf_tensor_bytes(gguf) > UINT64_C(59000000000));
+    mb_gguf_close(gguf);
     getrusage(RUSAGE_SELF, &after);
-    assert_true(best_ms < 50);
     assert_true(after.ru_maxrss - before.ru_maxrss < 30 * 1024);
     unlink(in_dir("huge.gguf"));
 }
