@@ -44,6 +44,13 @@ void mb_model_warn(struct mb_model *model, const char *format, ...)
     }
 }
 
+uint64_t mb_tensor_params(const struct mb_tensor *tensor)
+{
+    if (tensor->packing == MB_PACK_NONE)
+        return 0;
+    return tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3] * (tensor->packing ? tensor->packing : 1);
+}
+
 /* Group the tensors by layer with one counting sort; those of no layer come last. */
 static int group(struct mb_model *model)
 {
@@ -80,7 +87,7 @@ int mb_model_finish(struct mb_model *model, struct mb_err *err)
     model->params = model->resident_bytes = 0;
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const struct mb_tensor *tensor = &model->tensors[i];
-        model->params += tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
+        model->params += mb_tensor_params(tensor);
         model->resident_bytes += tensor->bytes;
         if (model->resident_bytes > UINT64_C(1) << 62 || model->params > UINT64_C(1) << 62)
             return mb_fail(err, MB_EFORMAT, "%s: tensors of over 2^62 bytes; the file is damaged", model->name);
@@ -141,7 +148,7 @@ int mb_model_tensor(const struct mb_model *model, uint32_t i, struct mb_tensor_i
     const struct mb_tensor *tensor = &model->tensors[i];
     memset(out, 0, sizeof(*out));
     out->name = tensor->name;
-    out->type = mb_type_name(tensor->type);
+    out->type = tensor->type_name ? tensor->type_name : mb_type_name(tensor->type);
     out->n_dims = tensor->n_dims;
     memcpy(out->ne, tensor->ne, sizeof(out->ne));
     out->bytes = tensor->bytes;

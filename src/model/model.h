@@ -88,8 +88,12 @@ enum mb_op_kind {
         MB_OP_KIND_END
 };
 
+/* The tensor holds scales or maps of another: bytes that are read, but no parameters. */
+#define MB_PACK_NONE 255u
+
 struct mb_tensor {
     const char *name;
+    const char *type_name; /* NULL: that of type; else what the file calls it, and type only has as many bytes */
     uint64_t ne[4]; /* ne[0] is the row; unused dimensions are 1 */
     uint64_t bytes;
     uint64_t offset;         /* of the data in its file part; 0 without a file */
@@ -104,6 +108,7 @@ struct mb_tensor {
     uint8_t op;          /* enum mb_op_kind */
     uint8_t quant_class; /* enum mb_quant_class */
     uint8_t quantizable; /* llama-quantize may change its type */
+    uint8_t packing;     /* weights in one stored element: 0 and 1: one; MB_PACK_NONE */
     uint8_t plain;       /* a weight that the converter keeps in 16 bits, not one that it makes F32 */
 };
 
@@ -195,6 +200,8 @@ struct mb_model {
 
 /* An empty model that owns an arena; NULL when out of memory. Freed by mb_model_free(). */
 struct mb_model *mb_model_new(void);
+/* Parameters in a tensor: its elements, with the packing of some files undone. */
+uint64_t mb_tensor_params(const struct mb_tensor *tensor);
 /* One sentence about what is not certain; the same one is kept once. */
 void mb_model_warn(struct mb_model *model, const char *format, ...) MB_PRINTF(2, 3);
 

@@ -175,11 +175,20 @@ static json_t *types_json(const struct mb_model *model)
     uint64_t bytes[MB_TYPE_END] = {0};
     json_t *object = json_object();
     int bad = !object;
-    for (uint32_t i = 0; i < model->n_tensors; i++)
-        bytes[model->tensors[i].type] += model->tensors[i].bytes;
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        if (!model->tensors[i].type_name)
+            bytes[model->tensors[i].type] += model->tensors[i].bytes;
+    }
     for (uint32_t i = 0; i < MB_TYPE_END; i++) {
         if (bytes[i])
             bad |= mb_json_put(object, mb_type_name(i), mb_json_count(bytes[i]));
+    }
+    for (uint32_t i = 0; object && i < model->n_tensors; i++) {
+        const struct mb_tensor *tensor = &model->tensors[i];
+        if (!tensor->type_name)
+            continue;
+        uint64_t so_far = (uint64_t)json_integer_value(json_object_get(object, tensor->type_name));
+        bad |= mb_json_put(object, tensor->type_name, mb_json_count(so_far + tensor->bytes));
     }
     if (bad) {
         json_decref(object);

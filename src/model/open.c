@@ -62,6 +62,8 @@ int mb_model_open(const char *spec, const struct mb_model_search *search, struct
     if (mb_hf_is_name(spec))
         return open_remote(spec, search, out, err);
     int exists = stat(spec, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode))
+        return mb_model_open_hf(spec, out, err);
     if (exists || ends_in(spec, ".gguf") || spec[0] == '/' || spec[0] == '.')
         return mb_model_open_gguf(spec, out, err);
     return open_name(spec, search, out, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The two origins of a model. Internal to src/model. */
+/* The origins of a model. Internal to src/model. */
 #ifndef MB_OPEN_H
 #define MB_OPEN_H
 
@@ -14,6 +14,16 @@ int mb_model_open_gguf(const char *path, struct mb_model **out, struct mb_err *e
 /* A model from an opened file; the file may be closed afterwards. label names it in errors and is its name where the
  * file has none. Returns MB_OK; MB_EFORMAT; MB_ENOMEM. */
 int mb_model_from_gguf(const struct mb_gguf *gguf, const char *label, struct mb_model **out, struct mb_err *err);
+
+struct mb_safetensors;
+
+/* Open a Hugging Face directory. Codes as mb_model_open(). */
+int mb_model_open_hf(const char *path, struct mb_model **out, struct mb_err *err);
+
+/* The same from a list of tensors and the text of config.json; path names it in errors. Both may go afterwards. Returns
+ * MB_OK; MB_ENOENT: the list is only that of an index; MB_EFORMAT; MB_ENOMEM. */
+int mb_model_from_hf(const struct mb_safetensors *files, const char *config, size_t n_config, const char *path,
+                     struct mb_model **out, struct mb_err *err);
 
 /* A catalog model made in a particular way, to compare with published files. */
 struct mb_catalog_variant {

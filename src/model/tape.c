@@ -27,11 +27,6 @@ double mb_experts_expected(uint32_t n, uint32_t used, uint32_t n_tokens)
     return n * (1 - pow(1 - (double)used / n, n_tokens));
 }
 
-static uint64_t elements(const struct mb_tensor *tensor)
-{
-    return tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
-}
-
 static uint64_t row_bytes(const struct mb_tensor *tensor, uint64_t rows_wanted)
 {
     uint64_t rows = tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
@@ -91,7 +86,7 @@ static struct mb_op *add(struct builder *builder, enum mb_op_kind kind, int32_t 
 static double tensor_flops(const struct builder *builder, const struct mb_tensor *tensor)
 {
     const struct mb_hparams *hp = &builder->model->hp;
-    double per_token = 2.0 * (double)elements(tensor);
+    double per_token = 2.0 * (double)mb_tensor_params(tensor);
     if (tensor->rule == MB_READ_ROWS || tensor->rule == MB_READ_NEVER)
         return 0;
     if (tensor->op == MB_OP_HEAD)
@@ -103,10 +98,10 @@ static double tensor_flops(const struct builder *builder, const struct mb_tensor
 
 static uint64_t active_elements(const struct mb_model *model, const struct mb_tensor *tensor)
 {
-    uint64_t n = elements(tensor), rows = tensor->ne[0] ? n / tensor->ne[0] : 0;
+    uint64_t n = mb_tensor_params(tensor), rows = tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
     switch (tensor->rule) {
     case MB_READ_NEVER: return 0;
-    case MB_READ_ROWS: return tensor->rows_per_token < rows ? tensor->ne[0] * tensor->rows_per_token : n;
+    case MB_READ_ROWS: return tensor->rows_per_token < rows ? n / rows * tensor->rows_per_token : n;
     case MB_READ_EXPERTS:
         return model->hp.n_expert ? n / model->hp.n_expert * model->hp.n_expert_used : n;
     default: return n;
@@ -237,9 +232,11 @@ int mb_tape_build(const struct mb_model *model, uint32_t n_tokens, uint64_t dept
     tape->model = model;
     tape->n_tokens = n_tokens;
     tape->depth = depth;
-    /* Each op has a tensor of its own, or is one of four that a layer has always; a tied table is in two ops. */
-    tape->ops = mb_arena_array(&tape->arena, (size_t)model->n_tensors + 4 * (size_t)model->n_layers_all + 1, sizeof(*tape->ops));
-    builder.refs = mb_arena_array(&tape->arena, (size_t)model->n_tensors + 1, sizeof(*builder.refs));
+    /* Each op has a tensor of its own, or is one of four that a layer has always; a tied table (a file may hold several, a
+     * weight and its bias or scales) is in two ops. */
+    tape->ops =
+        mb_arena_array(&tape->arena, 2 * (size_t)model->n_tensors + 4 * (size_t)model->n_layers_all + 1, sizeof(*tape->ops));
+    builder.refs = mb_arena_array(&tape->arena, 2 * (size_t)model->n_tensors + 1, sizeof(*builder.refs));
     if (!tape->ops || !builder.refs) {
         mb_tape_free(tape);
         return mb_fail_memory(err);
