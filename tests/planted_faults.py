@@ -5,11 +5,14 @@
 usage: planted_faults.py SOURCE_ROOT
 
 tests/data/faults.json lists the faults: file, the text to replace (it must stand there exactly once), the
-replacement, and the suite that must notice. A suite that stays green, a text that is gone, or a suite without a
-fault is a failure: a test that cannot fail proves nothing.
+replacement, and the suite that must notice. A suite that stays green, one that is red without the fault, a text that
+is gone, or a suite without a fault is a failure: a test that cannot fail proves nothing.
 """
+import concurrent.futures as futures
 import json
+import os
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
@@ -21,42 +24,72 @@ def run(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
 
-def main():
-    root = pathlib.Path(sys.argv[1]).resolve()
-    faults = json.loads((root / "tests/data/faults.json").read_text())
-    suites = set(re.findall(r"'(\w+)'", re.search(r"suites = \[(.*?)\]", (root / "tests/meson.build").read_text(), re.S)[1]))
-    red = []
-    for suite in sorted(suites - {f["suite"] for f in faults}):
-        red.append(f"{suite}: no fault is planted for this suite; add one to tests/data/faults.json")
-    with tempfile.TemporaryDirectory(prefix="membound-faults-") as scratch:
-        copy = pathlib.Path(scratch) / "source"
-        shutil.copytree(root, copy, ignore=shutil.ignore_patterns("build*", ".git", "*.gguf"), symlinks=True)
-        build = str(pathlib.Path(scratch) / "build")
-        set_up = run("meson", "setup", build, str(copy), "-Dbuildtype=debug")
+class Copy:
+    """A copy of the source with a build of its own, so that several work side by side."""
+
+    def __init__(self, root, scratch):
+        self.source, self.build = pathlib.Path(scratch) / "source", pathlib.Path(scratch) / "build"
+        shutil.copytree(root, self.source, ignore=shutil.ignore_patterns("build*", ".git"), symlinks=True)
+        set_up = run("meson", "setup", str(self.build), str(self.source), "-Dbuildtype=debug")
         if set_up.returncode:
-            sys.exit(set_up.stdout)
+            raise RuntimeError(set_up.stdout)
+
+    def is_green(self, suite):
+        """Does the suite build and pass? None: it does not build."""
+        built = run("ninja", "-C", str(self.build), f"tests/test-{suite}")
+        if built.returncode:
+            return None
+        return run("timeout", "120", f"{self.build}/tests/test-{suite}", str(self.source)).returncode == 0
+
+    def complaints(self, suite, faults):
+        # Green before, or the reds after it would prove nothing.
+        if not self.is_green(suite):
+            return [f"{suite}: red without a fault"]
+        red = []
         for fault in faults:
-            path = copy / fault["file"]
+            path = self.source / fault["file"]
             sound = path.read_text()
-            name = f'{fault["suite"]}: {fault["file"]}: {fault["from"]!r}'
+            name = f'{suite}: {fault["file"]}: {fault["from"]!r}'
             if sound.count(fault["from"]) != 1:
                 red.append(f"{name}: stands there {sound.count(fault['from'])} times, not once")
                 continue
             path.write_text(sound.replace(fault["from"], fault["to"]))
-            target = f'tests/test-{fault["suite"]}'
-            built = run("ninja", "-C", build, target)
-            if built.returncode:
-                red.append(f"{name}: the fault does not compile\n{built.stdout[-800:]}")
-            elif run("timeout", "60", f"{build}/{target}", str(copy)).returncode == 0:
+            green = self.is_green(suite)
+            path.write_text(sound)
+            if green is None:
+                red.append(f"{name}: the fault does not compile")
+            elif green:
                 red.append(f"{name}: the suite stayed green")
             else:
-                print(f"noticed: {name}")
-            path.write_text(sound)
-        # The copies must be green again, or the reds above proved nothing.
-        for suite in sorted({f["suite"] for f in faults}):
-            built = run("ninja", "-C", build, f"tests/test-{suite}")
-            if built.returncode or run("timeout", "120", f"{build}/tests/test-{suite}", str(copy)).returncode:
-                red.append(f"{suite}: red without a fault")
+                print(f"noticed: {name}", flush=True)
+        return red
+
+
+def main():
+    root = pathlib.Path(sys.argv[1]).resolve()
+    by_suite = {}
+    for fault in json.loads((root / "tests/data/faults.json").read_text()):
+        by_suite.setdefault(fault["suite"], []).append(fault)
+    suites = re.search(r"suites = \[(.*?)\]", (root / "tests/meson.build").read_text(), re.S)[1]
+    red = [f"{suite}: no fault is planted for this suite; add one to tests/data/faults.json"
+           for suite in re.findall(r"'(\w+)'", suites) if suite not in by_suite]
+    waiting = queue.SimpleQueue()
+    for suite in sorted(by_suite, key=lambda suite: -len(by_suite[suite])):
+        waiting.put(suite)
+
+    def work(scratch):
+        copy = Copy(root, scratch)
+        while True:
+            try:
+                suite = waiting.get_nowait()
+            except queue.Empty:
+                return
+            red.extend(copy.complaints(suite, by_suite[suite]))
+
+    n = min(4, os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory(prefix="membound-faults-") as scratch, futures.ThreadPoolExecutor(n) as pool:
+        for done in [pool.submit(work, pathlib.Path(scratch) / str(i)) for i in range(n)]:
+            done.result()
     print("\n".join(red))
     sys.exit(bool(red))
 
