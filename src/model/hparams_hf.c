@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A model from a Hugging Face directory: config.json and *.safetensors. The tensors are taken as
  * the files state them, names give roles; the experts of one projection, stored one by one, become
- * one tensor. config.json is used only for what tensors do not tell: heads, windows, experts used,
- * states. Keys: transformers, src/transformers/models/.../configuration_*.py, 2026-08. Everything
- * in a directory may be hostile until checked. */
+ * one tensor. The config (config_hf.c) is used only for what tensors do not tell. Everything in a
+ * directory may be hostile until checked. */
 #include "model/arch.h"
+#include "model/config_hf.h"
 #include "model/open.h"
-#include "model/roles_hf.h"
 #include "model/safetensors.h"
 #include "model/source.h"
 
@@ -18,351 +17,10 @@
 enum { CONFIG_MAX = 16 << 20 };
 
 /* What a layer is made of, by its tensors. */
-struct seen {
+struct mb_hf_seen {
     uint8_t key, latent_key, fused, conv, kda, gdn, mamba, mamba1, experts, indexer, post_norm;
     uint64_t query_row, key_row, value_row, key_norm;
 };
-
-struct reader {
-    const json_t *root, *config, *quant; /* quant: how the weights are packed; NULL: not */
-    const char *label, *model_type;
-    struct mb_model *model;
-    struct mb_hf_name *names; /* of each tensor of the model */
-    struct seen *seen;        /* of each layer */
-    struct mb_err *err;
-    int code; /* the first failure */
-};
-
-/* ---- config.json ---- */
-
-static const json_t *value_of(const struct reader *reader, const char *key)
-{
-    const json_t *value = json_object_get(reader->config, key);
-    return value ? value : json_object_get(reader->root, key);
-}
-
-/* A count, or the default where the file has none; null and false are none. Failures are
- * remembered. */
-static uint32_t count_of(struct reader *reader, const json_t *value, const char *key,
-                         uint32_t otherwise)
-{
-    if (json_is_array(value)) /* one value per layer: the first stands for the model */
-        value = json_array_get(value, 0);
-    if (reader->code || !value || json_is_null(value) || json_is_false(value))
-        return otherwise;
-    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-        json_integer_value(value) > UINT32_MAX) {
-        reader->code =
-            mb_fail(reader->err, MB_EFORMAT,
-                    "%s: config.json: %s is not a count; the file is damaged", reader->label, key);
-        return otherwise;
-    }
-    return (uint32_t)json_integer_value(value);
-}
-
-static uint32_t get(struct reader *reader, const char *key, uint32_t otherwise)
-{
-    return count_of(reader, value_of(reader, key), key, otherwise);
-}
-
-/* The same by several names; the first that is there and not 0. The list ends in NULL. */
-static uint32_t get_any(struct reader *reader, const char *const *keys)
-{
-    uint32_t value = 0;
-    for (; *keys && !value; keys++)
-        value = get(reader, *keys, 0);
-    return value;
-}
-#define GET_ANY(reader, ...) get_any(reader, (const char *const[]){__VA_ARGS__, NULL})
-
-static uint32_t get_at(struct reader *reader, const char *key, uint32_t layer, uint32_t otherwise)
-{
-    const json_t *value = value_of(reader, key);
-    return json_is_array(value) ? count_of(reader, json_array_get(value, layer), key, otherwise)
-                                : otherwise;
-}
-
-static const char *text_at(const struct reader *reader, const char *key, uint32_t layer)
-{
-    return json_string_value(json_array_get(value_of(reader, key), layer));
-}
-
-/* Python writes numbers that JSON does not have, as in "time_step_limit": [0.0, Infinity]. Nothing
- * reads them; they become 0. */
-static void mend_numbers(char *text, size_t n)
-{
-    int quoted = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (quoted && text[i] == '\\') {
-            i++;
-        } else if (text[i] == '"') {
-            quoted = !quoted;
-        } else if (!quoted && (text[i] == 'I' || text[i] == 'N' || text[i] == '-')) {
-            static const char *const words[] = {"-Infinity", "Infinity", "NaN"};
-            for (size_t k = 0; k < MB_COUNT(words); k++) {
-                size_t length = strlen(words[k]);
-                if (n - i >= length && memcmp(text + i, words[k], length) == 0) {
-                    memset(text + i, ' ', length);
-                    text[i] = '0';
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/* Families whose description has another name than their config. Others are looked up as they are,
- * without "_text". */
-static const struct {
-    const char *model_type, *arch;
-} families[] = {
-    {"mistral", "llama"},
-    {"mixtral", "llama"},
-    {"ministral", "llama"},
-    {"ministral3", "mistral3"},
-    {"qwen2_moe", "qwen2moe"},
-    {"qwen2_vl", "qwen2vl"},
-    {"qwen2_5_vl", "qwen2vl"},
-    {"qwen3_moe", "qwen3moe"},
-    {"qwen3_vl", "qwen3vl"},
-    {"qwen3_vl_moe", "qwen3vlmoe"},
-    {"qwen3_next", "qwen3next"},
-    {"qwen3_5", "qwen35"},
-    {"qwen3_5_moe", "qwen35moe"},
-    {"gpt_oss", "gpt-oss"},
-    {"glm4_moe", "glm4moe"},
-    {"glm4_moe_lite", "deepseek2"},
-    {"glm_moe_dsa", "glm-dsa"},
-    {"deepseek_v2", "deepseek2"},
-    {"deepseek_v3", "deepseek2"},
-    {"deepseek_v32", "deepseek32"},
-    {"kimi_k2", "deepseek2"},
-    {"kimi_linear", "kimi-linear"},
-    {"granitemoehybrid", "granitehybrid"},
-    {"olmo3", "olmo2"},
-    {"minimax_m2", "minimax-m2"},
-    {"lfm2_moe", "lfm2moe"},
-    {"cohere", "command-r"},
-    {"phi", "phi2"},
-    {"gpt_neox", "gptneox"},
-    {"mimo_v2_flash", "mimo2"},
-    {"hunyuan_v1_dense", "hunyuan-dense"},
-    {"hunyuan_v1_moe", "hunyuan-moe"},
-    {"ernie4_5_moe", "ernie4_5-moe"},
-    {"bailing_moe", "bailingmoe"},
-};
-
-static void find_arch(struct reader *reader)
-{
-    struct mb_model *model = reader->model;
-    char name[80];
-    size_t n = (size_t)snprintf(name, sizeof(name), "%s", reader->model_type);
-    if (n > 5 && n < sizeof(name) && strcmp(name + n - 5, "_text") == 0)
-        name[n - 5] = 0;
-    const char *arch = name;
-    for (size_t i = 0; i < MB_COUNT(families); i++) {
-        if (strcmp(families[i].model_type, name) == 0)
-            arch = families[i].arch;
-    }
-    if (strcmp(name, "nemotron_h") == 0 &&
-        (get(reader, "n_routed_experts", 0) || get(reader, "num_experts", 0)))
-        arch = "nemotron_h_moe";
-    model->arch = mb_arch_find(arch);
-    model->arch_name =
-        mb_arena_text(&model->arena, model->arch ? model->arch->name : reader->model_type);
-    if (!model->arch)
-        mb_model_warn(
-            model,
-            "%s: a model_type that is not described; weights are counted by the names of the tensors, "
-            "the cache as plain attention",
-            reader->model_type);
-}
-
-/* The parts of the config, and what kind of model it says that this is. */
-static int take_config(struct reader *reader)
-{
-    static const char *const inner[] = {"text_config", "llm_config", "language_config"};
-    const json_t *root = reader->root, *thinker = json_object_get(root, "thinker_config");
-    reader->config = root;
-    if (json_is_object(thinker))
-        root = thinker;
-    for (size_t i = 0; i < MB_COUNT(inner); i++) {
-        const json_t *part = json_object_get(root, inner[i]);
-        if (json_is_object(part)) {
-            reader->config = part;
-            break;
-        }
-    }
-    reader->quant = value_of(reader, "quantization_config");
-    reader->model_type = json_string_value(json_object_get(reader->config, "model_type"));
-    if (!reader->model_type)
-        reader->model_type = json_string_value(json_object_get(reader->root, "model_type"));
-    if (!reader->model_type || !*reader->model_type || strlen(reader->model_type) > 64)
-        return mb_fail(
-            reader->err, MB_EFORMAT,
-            "%s: config.json has no model_type; it is damaged or not that of a language model",
-            reader->label);
-    return MB_OK;
-}
-
-static void read_scalars(struct reader *reader)
-{
-    struct mb_hparams *hp = &reader->model->hp;
-    hp->n_layers = GET_ANY(reader, "num_hidden_layers", "n_layer", "num_layers", "n_layers");
-    if (!reader->code && !hp->n_layers)
-        reader->code = mb_fail(
-            reader->err, MB_EFORMAT,
-            "%s: config.json has no num_hidden_layers; it is damaged or not that of a language model",
-            reader->label);
-    hp->n_embd = GET_ANY(reader, "hidden_size", "n_embd", "d_model");
-    hp->n_vocab = get(reader, "vocab_size", 0);
-    hp->context_max =
-        GET_ANY(reader, "max_position_embeddings", "n_positions", "seq_length", "max_seq_len");
-    hp->n_head = GET_ANY(reader, "num_attention_heads", "n_head", "n_heads");
-    hp->n_head_kv = GET_ANY(reader, "num_key_value_heads", "num_kv_heads", "multi_query_group_num");
-    if (!hp->n_head_kv)
-        hp->n_head_kv = hp->n_head;
-    hp->head_k = GET_ANY(reader, "head_dim", "attention_head_dim", "kv_channels");
-    if (!hp->head_k && hp->n_head)
-        hp->head_k = hp->n_embd / hp->n_head;
-    hp->head_v = hp->head_k;
-    hp->n_ff = GET_ANY(reader, "intermediate_size", "n_inner", "ffn_hidden_size");
-    hp->n_expert =
-        GET_ANY(reader, "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts");
-    hp->n_expert_used =
-        GET_ANY(reader, "num_experts_per_tok", "num_experts_per_token", "experts_per_token",
-                "top_k_experts", "moe_topk", "moe_top_k", "moe_k");
-    hp->n_ff_exp = get(reader, "moe_intermediate_size", 0);
-    hp->n_ff_shexp = get(reader, "shared_expert_intermediate_size", 0);
-    hp->dense_first = get(reader, "first_k_dense_replace", 0);
-    hp->q_lora = get(reader, "q_lora_rank", 0);
-    hp->kv_lora = get(reader, "kv_lora_rank", 0);
-    hp->rope = hp->kv_lora ? get(reader, "qk_rope_head_dim", 0) : 0;
-    hp->nope = hp->kv_lora ? get(reader, "qk_nope_head_dim", 0) : 0;
-    hp->v_mla = hp->kv_lora ? get(reader, "v_head_dim", 0) : 0;
-    hp->index_heads = get(reader, "index_n_heads", 0);
-    hp->index_dim = get(reader, "index_head_dim", 0);
-    hp->index_top_k = get(reader, "index_topk", 0);
-    hp->shared_kv_layers = get(reader, "num_kv_shared_layers", 0);
-    hp->per_layer_embd = get(reader, "hidden_size_per_layer_input", 0);
-    hp->conv_cache = get(reader, "conv_L_cache", 0);
-    /* Gated delta net. */
-    hp->linear_k_heads = get(reader, "linear_num_key_heads", 0);
-    hp->linear_v_heads = get(reader, "linear_num_value_heads", 0);
-    hp->linear_dim = get(reader, "linear_key_head_dim", 0);
-    hp->linear_conv = get(reader, "linear_conv_kernel_dim", 0);
-    uint64_t inner = 0;
-    if (hp->linear_dim) {
-        inner = (uint64_t)hp->linear_v_heads * get(reader, "linear_value_head_dim", hp->linear_dim);
-        hp->ssm_state = hp->linear_dim;
-        hp->ssm_groups = hp->linear_k_heads;
-        hp->ssm_conv = hp->linear_conv;
-    } else {
-        hp->ssm_heads = GET_ANY(reader, "mamba_num_heads", "mamba_n_heads");
-        inner = get(reader, "mamba_d_ssm", 0);
-        if (!inner && hp->ssm_heads)
-            inner = (uint64_t)hp->ssm_heads * GET_ANY(reader, "mamba_head_dim", "mamba_d_head");
-        hp->ssm_state = GET_ANY(reader, "ssm_state_size", "mamba_d_state");
-        hp->ssm_groups = GET_ANY(reader, "n_groups", "mamba_n_groups");
-        hp->ssm_conv = GET_ANY(reader, "conv_kernel", "mamba_d_conv");
-    }
-    hp->ssm_inner =
-        inner <= UINT32_MAX ? (uint32_t)inner : UINT32_MAX; /* which the limits refuse */
-    /* Kimi delta attention. */
-    const json_t *kda = value_of(reader, "linear_attn_config");
-    if (json_is_object(kda)) {
-        hp->linear_k_heads = count_of(reader, json_object_get(kda, "num_heads"), "num_heads", 0);
-        hp->linear_dim = count_of(reader, json_object_get(kda, "head_dim"), "head_dim", 0);
-        hp->ssm_conv = count_of(reader, json_object_get(kda, "short_conv_kernel_size"),
-                                "short_conv_kernel_size", 0);
-    }
-}
-
-/* ---- windows ---- */
-
-/* Which layers slide, and how wide: the list of the config, its period, the family's. */
-struct windows {
-    const char *list;    /* key of a text per layer; NULL: none */
-    const char *letters; /* "LLLG" */
-    int flags;           /* hybrid_layer_pattern */
-    uint32_t period, from;
-};
-
-static int starts(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
-static int find_windows(struct reader *reader, struct windows *windows)
-{
-    static const char *const whole[] = {"mistral",   "mixtral",    "phi3",
-                                        "ministral", "starcoder2", "phimoe"};
-    struct mb_hparams *hp = &reader->model->hp;
-    const struct mb_arch *arch = reader->model->arch;
-    int chunked = arch && arch->flags & MB_ARCH_CHUNKED;
-    const json_t *use = value_of(reader, "use_sliding_window"),
-                 *pattern = value_of(reader, "sliding_window_pattern");
-    memset(windows, 0, sizeof(*windows));
-    hp->window = chunked ? get(reader, "attention_chunk_size", arch->window)
-                         : GET_ANY(reader, "sliding_window", "sliding_window_size");
-    if (!hp->window && arch && !value_of(reader, "sliding_window"))
-        hp->window = arch->window;
-    /* Qwen's configs state a width even where nothing slides. */
-    if (json_is_false(use) || (!use && starts(reader->model_type, "qwen")))
-        hp->window = 0;
-    if (hp->context_max && hp->window >= hp->context_max)
-        hp->window = 0;
-    if (!pattern)
-        pattern = value_of(reader, "_sliding_window_pattern");
-    if (!hp->window)
-        return MB_OK;
-    if (json_is_array(value_of(reader, "layer_types"))) {
-        windows->list = "layer_types";
-        if (json_array_size(value_of(reader, "layer_types")) < hp->n_layers)
-            return mb_fail(
-                reader->err, MB_EFORMAT,
-                "%s: config.json: layer_types lists %zu of %u layers; the file is damaged",
-                reader->label, json_array_size(value_of(reader, "layer_types")), hp->n_layers);
-    } else if (json_is_array(value_of(reader, "hybrid_layer_pattern"))) {
-        windows->flags = 1;
-    } else if (json_is_string(pattern) && *json_string_value(pattern)) {
-        windows->letters = json_string_value(pattern);
-    } else if (pattern || (arch && arch->swa_period)) {
-        windows->period =
-            count_of(reader, pattern, "sliding_window_pattern", arch ? arch->swa_period : 0);
-    } else if (json_is_true(use)) {
-        windows->from = get(reader, "max_window_layers", 0);
-        windows->period = UINT32_MAX;
-    } else {
-        for (size_t i = 0; i < MB_COUNT(whole); i++) {
-            if (strcmp(whole[i], reader->model_type) == 0)
-                windows->period = UINT32_MAX;
-        }
-        if (!windows->period)
-            mb_model_warn(
-                reader->model,
-                "a sliding window of %u, but not which layers use it; all are counted as full attention",
-                hp->window);
-    }
-    return reader->code;
-}
-
-static int slides(struct reader *reader, const struct windows *windows, uint32_t i)
-{
-    const struct mb_hparams *hp = &reader->model->hp;
-    if (!hp->window || i >= hp->n_layers)
-        return 0;
-    if (windows->list) {
-        const char *type = text_at(reader, windows->list, i);
-        return type &&
-               (strcmp(type, "sliding_attention") == 0 || strcmp(type, "chunked_attention") == 0);
-    }
-    if (windows->flags)
-        return get_at(reader, "hybrid_layer_pattern", i, 0) == 1;
-    if (windows->letters)
-        return windows->letters[i % strlen(windows->letters)] == 'L';
-    return i >= windows->from && windows->period > 1 && i % windows->period < windows->period - 1;
-}
 
 /* ---- tensors ---- */
 
@@ -388,39 +46,8 @@ static void set_type(struct mb_tensor *to, const char *dtype)
     }
 }
 
-static int has_word(const char *text, const char *word)
-{
-    for (; text && *text; text++) {
-        size_t i = 0;
-        while (word[i] && (text[i] | 0x20) == word[i])
-            i++;
-        if (!word[i])
-            return 1;
-    }
-    return 0;
-}
-
-/* Bits of a packed weight as the config states them; 0: it does not. */
-static uint32_t packed_bits(struct reader *reader)
-{
-    const json_t *quant = reader->quant, *groups = json_object_get(quant, "config_groups"),
-                 *group = NULL;
-    uint32_t bits = count_of(reader, json_object_get(quant, "bits"), "bits", 0);
-    const char *key;
-    json_object_foreach((json_t *)groups, key, group) break;
-    if (!bits)
-        bits = count_of(reader, json_object_get(json_object_get(group, "weights"), "num_bits"),
-                        "num_bits", 0);
-    if (!bits && (json_is_true(json_object_get(quant, "load_in_4bit")) ||
-                  json_is_true(json_object_get(quant, "_load_in_4bit")) ||
-                  has_word(json_string_value(json_object_get(quant, "quant_method")), "fp4") ||
-                  has_word(json_string_value(json_object_get(quant, "quant_algo")), "fp4")))
-        bits = 4;
-    return bits;
-}
-
-static void set_packing(struct reader *reader, struct mb_tensor *to, const struct mb_hf_name *name,
-                        const char *dtype, unsigned *n_unclear)
+static void set_packing(struct mb_hf_reader *reader, struct mb_tensor *to,
+                        const struct mb_hf_name *name, const char *dtype, unsigned *n_unclear)
 {
     int byte = strcmp(dtype, "U8") == 0,
         word = strcmp(dtype, "I32") == 0 || strcmp(dtype, "U32") == 0;
@@ -435,7 +62,7 @@ static void set_packing(struct reader *reader, struct mb_tensor *to, const struc
         to->packing = 2; /* MXFP4 */
         return;
     }
-    uint32_t bits = packed_bits(reader), width = byte ? 8 : 32;
+    uint32_t bits = mb_hf_packed_bits(reader), width = byte ? 8 : 32;
     if (bits && width % bits == 0)
         to->packing = (uint8_t)(width / bits);
     else
@@ -489,7 +116,7 @@ static int compare_places(const void *a, const void *b)
 
 /* Tensors of the model from those of the files, in the order of the files; an expert stands where
  * the first one stood. */
-static int copy_tensors(struct reader *reader, const struct mb_safetensors *files,
+static int copy_tensors(struct mb_hf_reader *reader, const struct mb_safetensors *files,
                         struct mb_arena *scratch)
 {
     struct mb_model *model = reader->model;
@@ -574,7 +201,7 @@ static int copy_tensors(struct reader *reader, const struct mb_safetensors *file
 }
 
 /* Layers after the last one, and the blocks named mtp, are NextN blocks. */
-static int place_nextn(struct reader *reader)
+static int place_nextn(struct mb_hf_reader *reader)
 {
     struct mb_model *model = reader->model;
     struct mb_hparams *hp = &model->hp;
@@ -587,8 +214,8 @@ static int place_nextn(struct reader *reader)
             end = (uint32_t)tensor->layer + 1;
     }
     hp->n_nextn = end - hp->n_layers;
-    uint32_t said = get(reader, "num_nextn_predict_layers", 0),
-             mtp = get(reader, "mtp_num_hidden_layers", 0);
+    uint32_t said = mb_hf_get(reader, "num_nextn_predict_layers", 0),
+             mtp = mb_hf_get(reader, "mtp_num_hidden_layers", 0);
     uint32_t most = said > mtp ? said : mtp;
     if (hp->n_nextn >
         (most > 4 ? most : 4)) /* configs often do not say; files have at most a few */
@@ -606,11 +233,11 @@ static int is_stored_by_rows(const struct mb_tensor *tensor, const struct mb_hf_
     return name->part == MB_HF_WEIGHT && tensor->n_dims == 2;
 }
 
-static void look_at(struct reader *reader, uint32_t index)
+static void look_at(struct mb_hf_reader *reader, uint32_t index)
 {
     const struct mb_tensor *tensor = &reader->model->tensors[index];
     const struct mb_hf_name *name = &reader->names[index];
-    struct seen *at = &reader->seen[tensor->layer];
+    struct mb_hf_seen *at = &reader->seen[tensor->layer];
     uint64_t rows = is_stored_by_rows(tensor, name) ? tensor->ne[1] : 0;
     switch (tensor->kind) {
     case MB_T_ATTN_Q:
@@ -677,7 +304,7 @@ static uint64_t experts_of(const struct mb_tensor *tensor, const struct mb_hf_na
     return tensor->n_dims == 4 ? tensor->ne[3] : tensor->n_dims == 3 ? tensor->ne[2] : 0;
 }
 
-static void look(struct reader *reader)
+static void look(struct mb_hf_reader *reader)
 {
     struct mb_model *model = reader->model;
     struct mb_hparams *hp = &model->hp;
@@ -704,7 +331,7 @@ static void look(struct reader *reader)
     }
     if (!experts) /* keys of a family whose dense members state them too */
         hp->n_expert = hp->n_expert_used = 0;
-    if (hp->tied && json_is_false(value_of(reader, "tie_word_embeddings")))
+    if (hp->tied && json_is_false(mb_hf_value(reader, "tie_word_embeddings")))
         mb_model_warn(
             model,
             "no lm_head, though config.json says that the embedding is not the head; it is counted as the head");
@@ -723,7 +350,7 @@ static void look(struct reader *reader)
     }
 }
 
-static enum mb_mixer mixer_of(const struct seen *seen, uint8_t *out_parallel)
+static enum mb_mixer mixer_of(const struct mb_hf_seen *seen, uint8_t *out_parallel)
 {
     *out_parallel = 0;
     if (seen->conv)
@@ -742,7 +369,7 @@ static enum mb_mixer mixer_of(const struct seen *seen, uint8_t *out_parallel)
 }
 
 /* Heads of a layer by its tensors where the config leaves them to the defaults of its family. */
-static void heads_by_tensors(const struct reader *reader, const struct seen *seen,
+static void heads_by_tensors(const struct mb_hf_reader *reader, const struct mb_hf_seen *seen,
                              struct mb_layer *layer)
 {
     const struct mb_arch *arch = reader->model->arch;
@@ -756,23 +383,23 @@ static void heads_by_tensors(const struct reader *reader, const struct seen *see
     layer->n_head = (uint32_t)(seen->query_row / (head * gated));
 }
 
-static int read_layer(struct reader *reader, uint32_t i, const struct windows *windows)
+static int read_layer(struct mb_hf_reader *reader, uint32_t i, const struct mb_hf_windows *windows)
 {
     struct mb_model *model = reader->model;
     struct mb_hparams *hp = &model->hp;
     struct mb_layer *layer = &model->layers[i];
-    const struct seen *seen = &reader->seen[i];
+    const struct mb_hf_seen *seen = &reader->seen[i];
     layer->nextn = i >= hp->n_layers;
     layer->kv_layer = i;
     layer->moe = seen->experts;
     layer->indexed = seen->indexer && hp->index_dim;
-    layer->window = slides(reader, windows, i) ? hp->window : 0;
+    layer->window = mb_hf_slides(reader, windows, i) ? hp->window : 0;
     layer->chunked = layer->window && model->arch && model->arch->flags & MB_ARCH_CHUNKED;
     layer->mixer = mixer_of(seen, &layer->parallel);
-    layer->n_head = get_at(reader, "num_attention_heads", i, hp->n_head);
-    layer->n_head_kv = get_at(reader, "num_key_value_heads", i, hp->n_head_kv);
-    layer->n_ff = get_at(reader, "intermediate_size", i, hp->n_ff);
-    layer->head_k = get_at(reader, "head_dim", i, hp->head_k);
+    layer->n_head = mb_hf_get_at(reader, "num_attention_heads", i, hp->n_head);
+    layer->n_head_kv = mb_hf_get_at(reader, "num_key_value_heads", i, hp->n_head_kv);
+    layer->n_ff = mb_hf_get_at(reader, "intermediate_size", i, hp->n_ff);
+    layer->head_k = mb_hf_get_at(reader, "head_dim", i, hp->head_k);
     layer->head_v = layer->head_k;
     if (layer->nextn || reader->code)
         return reader->code;
@@ -808,7 +435,7 @@ static int read_layer(struct reader *reader, uint32_t i, const struct windows *w
         layer->v_elements = (uint32_t)(seen->value_row ? seen->value_row : seen->key_row);
         /* Several widths in one model are the rule in some families; only a config that says
          * otherwise is worth a word. */
-        if (!hp->shared_kv_layers && !value_of(reader, "global_head_dim") && !windows->flags &&
+        if (!hp->shared_kv_layers && !mb_hf_value(reader, "global_head_dim") && !windows->flags &&
             seen->key_row != said)
             mb_model_warn(
                 model,
@@ -820,7 +447,7 @@ static int read_layer(struct reader *reader, uint32_t i, const struct windows *w
 }
 
 /* Things that the state of recurrent layers follows from, and that would be silent zeros. */
-static int check_states(struct reader *reader)
+static int check_states(struct mb_hf_reader *reader)
 {
     struct mb_model *model = reader->model;
     const struct mb_hparams *hp = &model->hp;
@@ -867,7 +494,7 @@ static int check_states(struct reader *reader)
     return MB_OK;
 }
 
-static void set_roles(struct reader *reader)
+static void set_roles(struct mb_hf_reader *reader)
 {
     struct mb_model *model = reader->model;
     unsigned n_unknown = 0;
@@ -899,7 +526,7 @@ static void set_roles(struct reader *reader)
 }
 
 /* "BF16", "FP8": what most bytes are, or the method that the config names. */
-static const char *quant_of(struct reader *reader, const struct mb_safetensors *files)
+static const char *quant_of(struct mb_hf_reader *reader, const struct mb_safetensors *files)
 {
     const char *method = json_string_value(json_object_get(reader->quant, "quant_method"));
     const struct mb_safetensors_sum *most = NULL;
@@ -912,24 +539,14 @@ static const char *quant_of(struct reader *reader, const struct mb_safetensors *
     return most ? mb_arena_text(&reader->model->arena, most->dtype) : NULL;
 }
 
-static int build(struct reader *reader, const struct mb_safetensors *files,
+static int build(struct mb_hf_reader *reader, const struct mb_safetensors *files,
                  struct mb_arena *scratch)
 {
     struct mb_model *model = reader->model;
-    struct windows windows;
-    int code = take_config(reader);
-    if (code)
+    struct mb_hf_windows windows;
+    int code = mb_hf_read_config(reader);
+    if (code || (code = copy_tensors(reader, files, scratch)))
         return code;
-    find_arch(reader);
-    read_scalars(reader);
-    if (reader->code || (code = copy_tensors(reader, files, scratch)))
-        return reader->code ? reader->code : code;
-    /* The limits before anything is made from a count, and again once the tensors have told theirs.
-     */
-    if (model->hp.n_layers > MB_LAYERS_MAX - 64)
-        return mb_fail(reader->err, MB_EFORMAT,
-                       "%s: config.json: num_hidden_layers is %u, over %u; the file is damaged",
-                       reader->label, model->hp.n_layers, MB_LAYERS_MAX - 64);
     if ((code = place_nextn(reader)))
         return code;
     model->n_layers_all = model->hp.n_layers + model->hp.n_nextn;
@@ -938,7 +555,8 @@ static int build(struct reader *reader, const struct mb_safetensors *files,
     if (!model->layers || !reader->seen)
         return mb_fail_memory(reader->err);
     look(reader);
-    if ((code = find_windows(reader, &windows)) || (code = mb_hparams_check(model, reader->err)))
+    if ((code = mb_hf_find_windows(reader, &windows)) ||
+        (code = mb_hparams_check(model, reader->err)))
         return code;
     for (uint32_t i = 0; i < model->n_layers_all; i++) {
         if ((code = read_layer(reader, i, &windows)))
@@ -958,7 +576,7 @@ int mb_model_from_hf(const struct mb_safetensors *files, const char *config, siz
 {
     struct mb_arena scratch = {0};
     struct mb_model *model = mb_model_new();
-    struct reader reader = {.model = model, .label = mb_source_label(path), .err = err};
+    struct mb_hf_reader reader = {.model = model, .label = mb_source_label(path), .err = err};
     if (!model)
         return mb_fail_memory(err);
     int code = MB_OK;
@@ -977,12 +595,7 @@ int mb_model_from_hf(const struct mb_safetensors *files, const char *config, siz
     } else {
         char label[300];
         snprintf(label, sizeof(label), "%.270s/config.json", reader.label);
-        mend_numbers(text, n_config);
-        root = mb_json_parse(text, n_config, label, err);
-        code = !root ? (err && err->code == MB_ENOMEM ? MB_ENOMEM : MB_EFORMAT)
-               : json_is_object(root)
-                   ? MB_OK
-                   : mb_fail(err, MB_EFORMAT, "%s: not an object; the file is damaged", label);
+        root = mb_hf_parse_config(text, n_config, label, &code, err);
     }
     if (!code) {
         reader.root = root;
