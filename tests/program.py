@@ -145,6 +145,10 @@ class Program(unittest.TestCase):
         good.write_text('{"name": "what if", "pools": [{"kind": "unified", "capacity": "256 GB", "bandwidth": 1.0e12}]}')
         machine = json.loads(self.run_it("machine", str(good), "--json"))
         self.assertEqual((machine["name"], machine["class"]), ("what if", "dedicated"))
+        long = "x" * 990
+        good.write_text(json.dumps({"name": long, "pools": [{"kind": "unified", "capacity": "64 GB", "name": long, "raise": long}],
+                                    "processors": [{"kind": "gpu", "name": long, "driver": long, "reads": []}]}))
+        self.assertLessEqual(self.widest(self.run_it("machine", str(good))), 80)
         bad = self.home / "bad.json"
         for text, name in (('{"pools": [', "line"), ('{"pools": []}', "pools"), ('{"pools": [{"kind": "tape"}]}', "tape"),
                            ('{"pools": [{"kind": "vram", "capacity": "0 GB"}]}', "capacity"), ("[]", "bad.json"),

@@ -15,4 +15,4 @@ list=
 for f in $changed; do grep -q "\"[^\"]*$f\"" "$build/compile_commands.json" && list="$list $f"; done
 [ -n "$list" ] || exit 0
 # shellcheck disable=SC2086 # a list of file names
-exec clang-tidy -p "$build" --quiet --warnings-as-errors='*' $list
+printf '%s\n' $list | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 4 clang-tidy -p "$build" --quiet --warnings-as-errors='*'

@@ -20,10 +20,21 @@
 /* Fill err (may be NULL) and return code, so that a failure is one statement:
  *   return mb_fail(err, MB_EFORMAT, "%s: block_count is 0; the file is damaged", path);
  * Control characters become '?'; a text that is too long ends in "...". */
-int mb_fail(struct mb_err *err, int code, const char *format, ...) MB_PRINTF(3, 4);
+#define mb_fail(err, code, ...) mb_fail_code(mb_fail_text((err), (code), __VA_ARGS__), (code))
+int mb_fail_text(struct mb_err *err, int code, const char *format, ...) MB_PRINTF(3, 4);
+
+/* In sight of compilers and analysers, so that they know that a failure is one and callers go no further. */
+static inline int mb_fail_code(int ignored, int code)
+{
+    (void)ignored;
+    return code;
+}
 
 /* Out of memory, the same text everywhere. */
-int mb_fail_memory(struct mb_err *err);
+static inline int mb_fail_memory(struct mb_err *err)
+{
+    return mb_fail(err, MB_ENOMEM, "memory: an allocation failed; close other programs and try again");
+}
 
 /* ---- arena ---- */
 

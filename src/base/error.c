@@ -40,7 +40,7 @@ int mb_code_exit(int code)
     return 5;
 }
 
-int mb_fail(struct mb_err *err, int code, const char *format, ...)
+int mb_fail_text(struct mb_err *err, int code, const char *format, ...)
 {
     if (!err)
         return code;
@@ -58,9 +58,4 @@ int mb_fail(struct mb_err *err, int code, const char *format, ...)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';
     return code;
-}
-
-int mb_fail_memory(struct mb_err *err)
-{
-    return mb_fail(err, MB_ENOMEM, "memory: an allocation failed; close other programs and try again");
 }

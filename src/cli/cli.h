@@ -49,6 +49,13 @@ struct terminal {
 
 struct terminal terminal_of_stdout(void);
 
+/* Add to the text in buf of n bytes; what does not fit is cut. Names come from drivers and files, however long. */
+void append(char *buf, size_t n, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
 /* A heading after an empty line; a row of a table of two columns: the label, then the text wrapped beside it. */
 void heading(const char *text, const struct terminal *terminal);
 void line(struct mb_table *table, const char *label, const char *text);

@@ -106,21 +106,20 @@ static void show_pool_details(struct screen *screen, int full)
     for (unsigned i = 0; i < machine->n_pools; i++) {
         const struct mb_pool *pool = machine->pools + i;
         char text[700] = "", size[32], rate[32];
-        int n = 0;
         if (pool->name)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s", pool->name);
+            append(text, sizeof text, "%s", pool->name);
         if (known(&pool->installed_bytes) && full)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s installed", n ? "; " : "",
+            append(text, sizeof text, "%s%s installed", *text ? "; " : "",
                           size_of(&pool->installed_bytes, size, sizeof size));
         if (pool->kind == MB_POOL_UNIFIED && known(&pool->usable_bytes))
-            n += snprintf(text + n, sizeof text - (size_t)n, "%sa GPU may use %s", n ? "; " : "",
+            append(text, sizeof text, "%sa GPU may use %s", *text ? "; " : "",
                           size_of(&pool->usable_bytes, size, sizeof size));
-        if (pool->kind == MB_POOL_UNIFIED && pool->raise && n < 400)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%sto raise that: %.250s", n ? "; " : "", pool->raise);
+        if (pool->kind == MB_POOL_UNIFIED && pool->raise)
+            append(text, sizeof text, "%sto raise that: %.250s", *text ? "; " : "", pool->raise);
         if (known(&pool->bandwidth_spec_bytes_per_s) && pool->bandwidth_bytes_per_s.provenance == MB_MEASURED)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s by its spec", n ? "; " : "",
+            append(text, sizeof text, "%s%s by its spec", *text ? "; " : "",
                           rate_of(&pool->bandwidth_spec_bytes_per_s, rate, sizeof rate));
-        if (n)
+        if (*text)
             line(table, pool->id, text);
     }
     mb_table_print(table, stdout, 2, terminal->width, terminal->colour);
@@ -130,26 +129,26 @@ static void show_pool_details(struct screen *screen, int full)
 static void processor_text(const struct mb_processor *p, char *buf, size_t n)
 {
     char cache[32];
-    int used = snprintf(buf, n, "%s", p->name ? p->name : p->kind == MB_PROCESSOR_CPU ? "CPU" : "GPU");
+    snprintf(buf, n, "%s", p->name ? p->name : p->kind == MB_PROCESSOR_CPU ? "CPU" : "GPU");
     if (p->kind == MB_PROCESSOR_CPU) {
         if (p->n_cores)
-            used += snprintf(buf + used, n - (size_t)used, ", %u core%s", p->n_cores, p->n_cores == 1 ? "" : "s");
+            append(buf, n, ", %u core%s", p->n_cores, p->n_cores == 1 ? "" : "s");
         if (p->n_threads && p->n_threads != p->n_cores)
-            used += snprintf(buf + used, n - (size_t)used, " (%u threads)", p->n_threads);
+            append(buf, n, " (%u threads)", p->n_threads);
         if (p->n_numa_nodes > 1)
-            used += snprintf(buf + used, n - (size_t)used, ", %u NUMA nodes", p->n_numa_nodes);
+            append(buf, n, ", %u NUMA nodes", p->n_numa_nodes);
         if (p->simd)
-            used += snprintf(buf + used, n - (size_t)used, ", %s", p->simd);
+            append(buf, n, ", %s", p->simd);
         if (p->cache_bytes[2])
-            used += snprintf(buf + used, n - (size_t)used, ", %s last-level cache",
+            append(buf, n, ", %s last-level cache",
                              mb_format_bytes((double)p->cache_bytes[2], cache, sizeof cache));
     } else {
         if (p->integrated)
-            used += snprintf(buf + used, n - (size_t)used, " (integrated)");
+            append(buf, n, " (integrated)");
         if (p->driver)
-            used += snprintf(buf + used, n - (size_t)used, ", %.80s", p->driver);
+            append(buf, n, ", %.80s", p->driver);
         if (known(&p->power_limit_w))
-            used += snprintf(buf + used, n - (size_t)used, ", %.0f W limit", p->power_limit_w.value);
+            append(buf, n, ", %.0f W limit", p->power_limit_w.value);
     }
 }
 
@@ -236,12 +235,12 @@ static void show_series(struct screen *screen)
         char name[80], holds[32], spread[24], how[600];
         series_name(machine, s, name, sizeof name);
         snprintf(spread, sizeof spread, "%.0f %%", s->spread * 100);
-        int n = snprintf(how, sizeof how, "%u, %.3g to %.3g, median %.3g GB/s", s->n_samples, s->min_bytes_per_s / 1e9,
+        snprintf(how, sizeof how, "%u, %.3g to %.3g, median %.3g GB/s", s->n_samples, s->min_bytes_per_s / 1e9,
                          s->max_bytes_per_s / 1e9, s->median_bytes_per_s / 1e9);
         for (unsigned l = 0; s->n_levels > 1 && l < s->n_levels; l++)
-            n += snprintf(how + n, sizeof how - (size_t)n, "%s%.3g GB/s in %.0f %%", l ? ", " : "; levels: ",
+            append(how, sizeof how, "%s%.3g GB/s in %.0f %%", l ? ", " : "; levels: ",
                           s->levels[l].bytes_per_s / 1e9, s->levels[l].share * 100);
-        snprintf(how + n, sizeof how - (size_t)n, "; %s%.250s", s->rejected ? "REJECTED: " : "",
+        append(how, sizeof how, "; %s%.250s", s->rejected ? "REJECTED: " : "",
                  s->rejected ? s->rejected : s->method ? s->method : "");
         mb_table_row(table);
         mb_table_cell(table, 0, MB_BOLD, name);
@@ -283,11 +282,11 @@ static void show_law(struct screen *screen)
     char text[300], rate[32];
     if (pool) {
         double bytes_per_s = pool->bandwidth_bytes_per_s.value;
-        int n = snprintf(text, sizeof text, "tokens/s = %s / bytes read per token:",
+        snprintf(text, sizeof text, "tokens/s = %s / bytes read per token:",
                          mb_format_rate(bytes_per_s, rate, sizeof rate));
         for (unsigned i = 0; i < sizeof gigabytes / sizeof *gigabytes; i++) {
             double speed = bytes_per_s / (gigabytes[i] * 1e9);
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s %.*f for %.0f GB", i ? "," : "",
+            append(text, sizeof text, "%s %.*f for %.0f GB", i ? "," : "",
                           speed >= 9.95 ? 0 : 1, speed, gigabytes[i]);
         }
         line(table, "the law", text);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -24,6 +25,16 @@ struct terminal terminal_of_stdout(void)
     terminal.width = terminal.width > 120 ? 120 : terminal.width < 60 ? 60 : terminal.width;
     terminal.colour = is_terminal && !(no_colour && *no_colour) && !(term && strcmp(term, "dumb") == 0);
     return terminal;
+}
+
+void append(char *buf, size_t n, const char *format, ...)
+{
+    size_t used = strnlen(buf, n);
+    va_list args;
+    va_start(args, format);
+    if (used < n)
+        vsnprintf(buf + used, n - used, format, args);
+    va_end(args);
 }
 
 void heading(const char *text, const struct terminal *terminal)

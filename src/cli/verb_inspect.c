@@ -105,11 +105,10 @@ static void types_text(const struct mb_model *model, const struct mb_model_info 
         shares[at].bytes += tensor.bytes;
     }
     qsort(shares, n_shares, sizeof *shares, larger_first);
-    int used = 0;
     *buf = 0;
-    for (unsigned i = 0; i < n_shares && used >= 0 && (size_t)used + 32 < n; i++)
-        used += snprintf(buf + used, n - (size_t)used, "%s%s %.3g %%", i ? ", " : "", shares[i].name,
-                         info->resident_bytes ? 100.0 * (double)shares[i].bytes / (double)info->resident_bytes : 0);
+    for (unsigned i = 0; i < n_shares; i++)
+        append(buf, n, "%s%s %.3g %%", i ? ", " : "", shares[i].name,
+               info->resident_bytes ? 100.0 * (double)shares[i].bytes / (double)info->resident_bytes : 0);
 }
 
 static void show_head(const struct mb_model *model, const struct mb_model_info *info, const struct mb_traffic *decode,
@@ -126,12 +125,12 @@ static void show_head(const struct mb_model *model, const struct mb_model_info *
     line(table, "model", text);
     if (info->path)
         line(table, "file", info->path);
-    int n = snprintf(text, sizeof text, "%s%s, %u layers, width %u", info->arch, info->described ? "" : " (not described here)",
+    snprintf(text, sizeof text, "%.80s%s, %u layers, width %u", info->arch, info->described ? "" : " (not described here)",
                      info->n_layers, info->n_embd);
     if (info->n_expert)
-        n += snprintf(text + n, sizeof text - (size_t)n, ", %u of %u experts", info->n_expert_used, info->n_expert);
+        append(text, sizeof text, ", %u of %u experts", info->n_expert_used, info->n_expert);
     if (info->context_max)
-        snprintf(text + n, sizeof text - (size_t)n, ", context up to %s", depth_of(info->context_max, a, sizeof a));
+        append(text, sizeof text, ", context up to %s", depth_of(info->context_max, a, sizeof a));
     line(table, "arch", text);
     snprintf(text, sizeof text, "%s, of which %s take part in a token", count_of((double)info->params, a, sizeof a),
              count_of((double)info->active_params, b, sizeof b));
@@ -253,13 +252,12 @@ static void show_tensors(const struct mb_model *model, const struct terminal *te
     for (unsigned c = 0; c < 6; c++)
         mb_table_column(table, c, headings[c], c == 3 || c == 4 ? MB_RIGHT : MB_LEFT);
     for (uint32_t i = 0; mb_model_tensor(model, i, &tensor) == MB_OK; i++) {
-        char text[120];
-        int n = 0;
+        char text[120] = "";
         mb_table_row(table);
         mb_table_cell(table, 0, MB_PLAIN, tensor.name);
         mb_table_cell(table, 1, MB_PLAIN, tensor.type);
         for (unsigned d = 0; d < tensor.n_dims; d++)
-            n += snprintf(text + n, sizeof text - (size_t)n, "%s%ju", d ? "x" : "", (uintmax_t)tensor.ne[d]);
+            append(text, sizeof text, "%s%ju", d ? "x" : "", (uintmax_t)tensor.ne[d]);
         mb_table_cell(table, 2, MB_PLAIN, text);
         mb_table_cell(table, 3, MB_PLAIN, mb_format_bytes((double)tensor.bytes, text, sizeof text));
         mb_table_cell(table, 4, MB_PLAIN, mb_format_bytes((double)tensor.read_bytes, text, sizeof text));

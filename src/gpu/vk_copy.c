@@ -86,7 +86,7 @@ static int check_words(struct mb_gpu *gpu, uint32_t step, uint32_t generation, s
             return mb_fail(
                 err, MB_EREJECT,
                 "%s: a copy there and back changed byte %llu; the driver, link or memory is faulty",
-                gpu->name, (unsigned long long)(i * sizeof *words));
+                gpu->name, (unsigned long long)i * sizeof *words);
     return MB_OK;
 }
 

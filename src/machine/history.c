@@ -21,11 +21,12 @@ enum { LAYOUT = 1, LAYOUT_NEWER = -1, BUSY_MS = 200, MAX_JSON_BYTES = 4 << 20 };
 static int make_directory_of(const char *path)
 {
     char directory[PATH_MAX];
-    if (strlen(path) >= sizeof directory) {
+    size_t n = strlen(path);
+    if (n >= sizeof directory) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(directory, path);
+    memcpy(directory, path, n + 1);
     for (char *slash = strchr(directory + 1, '/'); *directory && slash;
          slash = strchr(slash + 1, '/')) {
         *slash = 0;

@@ -3,6 +3,7 @@
  * touched first, which holds while the team is bound. When to sample, and what samples mean, is left to measure.c. */
 #include "machine/stream.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -109,6 +110,7 @@ static void read_slices(void *arg, unsigned member)
     unsigned n_here = 0, rank = stream->node_index[member];
     for (unsigned i = 0; i < stream->n_threads; i++)
         n_here += node_of(stream, i) == node_of(stream, member);
+    assert(n_here > 0); /* the member itself */
     uint64_t n_slices = (stream->node_count[member] - rank + n_here - 1) / n_here;
     uint64_t blocks = stream->half ? stream->slice_blocks / 2 : stream->slice_blocks;
     uint64_t at = reader->cursor % (n_slices * blocks), n = 0, n_bad = 0;
