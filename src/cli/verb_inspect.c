@@ -203,7 +203,7 @@ static int show_depths(const struct mb_model *model, const struct mb_model_info 
     for (unsigned c = 0; c < 6; c++)
         mb_table_column(table, c, headings[c], MB_RIGHT);
     if (columns == 7) {
-        snprintf(here, sizeof here, "here, %s", mb_format_rate(question->here_bytes_per_s, text, sizeof text));
+        snprintf(here, sizeof here, "here %s", mb_format_rate(question->here_bytes_per_s, text, sizeof text));
         mb_table_column(table, 6, here, MB_RIGHT);
     }
     int code = MB_OK;

@@ -12,21 +12,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char dir[] = "/tmp/membound-find-XXXXXX";
-
-/* Text formatted into one of a few rotating buffers, so that two can stand in one call. */
-static const char *in_dir(const char *format, ...)
-{
-    static char buffers[4][PATH_MAX];
-    static unsigned next;
-    char *buf = buffers[next++ % MB_COUNT(buffers)];
-    int n = snprintf(buf, PATH_MAX, "%s/", dir);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(buf + n, PATH_MAX - (size_t)n, format, args);
-    va_end(args);
-    return buf;
-}
+#define SUPPORT_DIR
+#include "support.h"
 
 static void make_parents(const char *path)
 {
@@ -49,7 +36,7 @@ static void write_text(const char *path, const char *text)
 }
 
 /* A file of n bytes that nobody reads. */
-static void write_bytes(const char *path, off_t n)
+static void make_file(const char *path, off_t n)
 {
     write_text(path, "");
     assert_int_equal(truncate(path, n), 0);
@@ -83,7 +70,7 @@ static void make_stores(void)
         memset(hex[i], 'a' + (int)i, 64);
         snprintf(digest[i], sizeof digest[i], "sha256:%s", hex[i]);
         if (i < 2)
-            write_bytes(in_dir("ollama/blobs/sha256-%s", hex[i]), 1000 + (off_t)i);
+            make_file(in_dir("ollama/blobs/sha256-%s", hex[i]), 1000 + (off_t)i);
     }
     write_manifest("registry.ollama.ai/library/gemma3/4b", digest[0], 1000, model);
     write_manifest("registry.ollama.ai/library/gemma3/latest", digest[0], 1000, model);
@@ -100,8 +87,8 @@ static void make_stores(void)
                "{\"layers\":{\"a\":[1,null]}}");
     write_text(in_dir("ollama/manifests/registry.ollama.ai/library/empty/1b"), "");
 
-    write_bytes(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/blobs/b1"), 2000);
-    write_bytes(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/blobs/b2"), 2100);
+    make_file(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/blobs/b1"), 2000);
+    make_file(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/blobs/b2"), 2100);
     link_to("../../blobs/b1",
             in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/snapshots/r1/Qwen3-8B-Q4_K_M.gguf"));
     link_to("../../blobs/b1",
@@ -112,26 +99,26 @@ static void make_stores(void)
             in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/snapshots/r2/Qwen3-8B-Q2_K.gguf"));
     link_to("../../blobs/b2",
             in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/snapshots/r2/mmproj-Qwen3-8B.gguf"));
-    write_bytes(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/snapshots/r2/README.md"), 5);
-    write_bytes(in_dir("hub/datasets--a--b/snapshots/r1/data.gguf"), 5);
+    make_file(in_dir("hub/models--ggml-org--Qwen3-8B-GGUF/snapshots/r2/README.md"), 5);
+    make_file(in_dir("hub/datasets--a--b/snapshots/r1/data.gguf"), 5);
 
     for (int i = 1; i <= 3; i++)
-        write_bytes(in_dir("lmstudio/bartowski/Big-GGUF/Big-IQ4_XS-%05d-of-00003.gguf", i),
+        make_file(in_dir("lmstudio/bartowski/Big-GGUF/Big-IQ4_XS-%05d-of-00003.gguf", i),
                     300 + i);
-    write_bytes(in_dir("lmstudio/bartowski/Twin-GGUF/Twin-Q4_0.gguf"), 77);
-    write_bytes(in_dir("lmstudio/other/Twin-GGUF/Twin-Q4_0.gguf"), 78);
-    write_bytes(in_dir("lmstudio/other/Twin-GGUF/model-MMPROJ-f16.gguf"), 78);
+    make_file(in_dir("lmstudio/bartowski/Twin-GGUF/Twin-Q4_0.gguf"), 77);
+    make_file(in_dir("lmstudio/other/Twin-GGUF/Twin-Q4_0.gguf"), 78);
+    make_file(in_dir("lmstudio/other/Twin-GGUF/model-MMPROJ-f16.gguf"), 78);
     link_to("..", in_dir("lmstudio/other/loop"));
     assert_int_equal(mkfifo(in_dir("lmstudio/other/pipe.gguf"), 0600), 0);
     mkdir(in_dir("lmstudio/other/dir.gguf"), 0700);
 
-    write_bytes(in_dir("llama.cpp/ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q4_K_M.gguf"), 50);
-    write_bytes(in_dir("llama.cpp/plain.gguf"), 51);
-    write_bytes(
+    make_file(in_dir("llama.cpp/ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q4_K_M.gguf"), 50);
+    make_file(in_dir("llama.cpp/plain.gguf"), 51);
+    make_file(
         in_dir(
             "llama.cpp/ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q4_K_M.gguf.downloadInProgress"),
         9);
-    write_bytes(in_dir("llama.cpp/.gguf"), 9);
+    make_file(in_dir("llama.cpp/.gguf"), 9);
 }
 
 static struct mb_found_list *list_stores(void)
@@ -239,21 +226,12 @@ static void nothing_is_an_empty_list(void **state)
     mb_found_free(NULL);
 }
 
-static int make_dir(void **state)
+static int make_dir_and_stores(void **state)
 {
-    (void)state;
-    if (!mkdtemp(dir))
+    if (make_dir(state) != 0)
         return -1;
     make_stores();
     return 0;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
 }
 
 int main(void)
@@ -263,5 +241,5 @@ int main(void)
         cmocka_unit_test(names_find_models),
         cmocka_unit_test(nothing_is_an_empty_list),
     };
-    return cmocka_run_group_tests_name("find", tests, make_dir, remove_dir);
+    return cmocka_run_group_tests_name("find", tests, make_dir_and_stores, remove_dir);
 }

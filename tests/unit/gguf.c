@@ -16,6 +16,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#define SUPPORT_DIR
+#define SUPPORT_FILES
+#include "support.h"
+
 /* ---- a writer ---- */
 
 struct writer {
@@ -556,23 +560,6 @@ static void survives_damage(void **state)
 
 /* ---- files on disk ---- */
 
-static char dir[] = "/tmp/membound-gguf-XXXXXX";
-
-static char *in_dir(const char *name)
-{
-    static char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *bytes, size_t n)
-{
-    FILE *file = fopen(in_dir(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void refuse_file(const char *path, int expected, const char *text)
 {
     struct mb_gguf *gguf = NULL;
@@ -606,7 +593,7 @@ static void wrong_files_are_named(void **state)
         {"", 0, "the file is empty"},
     };
     for (size_t i = 0; i < MB_COUNT(cases); i++) {
-        write_file("wrong.gguf", cases[i].bytes, cases[i].n);
+        write_bytes("wrong.gguf", cases[i].bytes, cases[i].n);
         refuse_file(in_dir("wrong.gguf"), MB_EFORMAT, cases[i].text);
     }
     refuse_file(dir, MB_EFORMAT, "directory");
@@ -625,7 +612,7 @@ static void wrong_files_are_named(void **state)
     free(longer);
 
     struct writer *w = small_model(0);
-    write_file("cut.gguf", w->bytes, w->n - 100);
+    write_bytes("cut.gguf", w->bytes, w->n - 100);
     refuse_file(in_dir("cut.gguf"), MB_EFORMAT,
                 "truncated download: 3 of 3 KiB are there, 100 B missing");
     free(w);
@@ -644,7 +631,7 @@ static void write_split(const char *name, unsigned no, unsigned count, const cha
     put_number(w, "split.tensors.count", MB_GGUF_I32, sum, 4);
     put_tensor(w, tensor, MB_TYPE_F32, 8, no, 0);
     put_data(w, 32 * no);
-    write_file(name, w->bytes, w->n);
+    write_bytes(name, w->bytes, w->n);
     free(w);
 }
 
@@ -661,7 +648,7 @@ static void splits_open_as_one(void **state)
         snprintf(name, sizeof name, "m-%05u-of-00003.gguf", no);
         struct mb_gguf *gguf = NULL;
         struct mb_err err;
-        if (mb_gguf_open(in_dir(name), &gguf, &err))
+        if (mb_gguf_open(in_dir("%s", name), &gguf, &err))
             fail_msg("%s", err.text);
         assert_int_equal(mb_gguf_n_parts(gguf), 3);
         assert_int_equal(mb_gguf_n_tensors(gguf), 3);
@@ -687,7 +674,7 @@ static void splits_open_as_one(void **state)
     write_split("renamed.gguf", 1, 3, "a", 3);
     refuse_file(in_dir("renamed.gguf"), MB_EFORMAT, "split into 3, but the name does not say so");
     struct writer *w = small_model(0);
-    write_file("m-00002-of-00003.gguf", w->bytes, w->n);
+    write_bytes("m-00002-of-00003.gguf", w->bytes, w->n);
     write_split("m-00001-of-00003.gguf", 1, 3, "a", 3);
     refuse_file(in_dir("m-00001-of-00003.gguf"), MB_EFORMAT, "not a part of a split model");
     free(w);
@@ -714,7 +701,7 @@ static void huge_files_cost_their_header(void **state)
     put_head(w, 1, 0);
     put_tensor(w, "x.weight", MB_TYPE_F32, 4096, ne1, 0);
     put_data(w, 0);
-    write_file("huge.gguf", w->bytes, w->n);
+    write_bytes("huge.gguf", w->bytes, w->n);
     if (truncate(in_dir("huge.gguf"), (off_t)(w->n + ne1 * 4096 * 4)) != 0) {
         free(w);
         skip();
@@ -731,20 +718,6 @@ static void huge_files_cost_their_header(void **state)
     getrusage(RUSAGE_SELF, &after);
     assert_true(after.ru_maxrss - before.ru_maxrss < 30 * 1024);
     unlink(in_dir("huge.gguf"));
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
 }
 
 int main(void)

@@ -18,7 +18,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char dir[] = "/tmp/membound-hfdir-XXXXXX";
+#define SUPPORT_DIR
+#define SUPPORT_FILES
+#include "support.h"
 
 /* ---- writing headers ---- */
 
@@ -484,21 +486,11 @@ static void checkpoints_count_as_the_catalog(void **state)
 
 /* ---- small directories ---- */
 
-static const char *in_dir(const char *name)
-{
-    static char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
-
 static void write_file(const char *name, const void *bytes, size_t n, uint64_t n_data)
 {
-    FILE *file = fopen(in_dir(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
+    write_bytes(name, bytes, n);
     if (n_data)
-        assert_int_equal(truncate(in_dir(name), (off_t)(n + n_data)), 0);
+        assert_int_equal(truncate(in_dir("%s", name), (off_t)(n + n_data)), 0);
 }
 
 static void write_files(struct header *header, const char *config)
@@ -934,20 +926,6 @@ static void names_are_taken_apart(void **state)
             fail_msg("%s: layer %d, kind %d, part %d, nextn %d, media %d", cases[i].name,
                      name.layer, (int)name.kind, (int)name.part, name.nextn, name.media);
     }
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
 }
 
 int main(void)

@@ -10,16 +10,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const char *root;
+#define SUPPORT_MODELS
+#include "support.h"
 
-static struct mb_model *open_spec(const char *spec)
-{
-    struct mb_model *model;
-    struct mb_err err;
-    if (mb_model_catalog(spec, &model, &err) != MB_OK)
-        fail_msg("%s", err.text);
-    return model;
-}
+static const char *root;
 
 static uint32_t type_of(const struct mb_model *model, const char *name)
 {

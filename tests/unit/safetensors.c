@@ -12,7 +12,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char dir[] = "/tmp/membound-safetensors-XXXXXX";
+#define SUPPORT_DIR
+#define SUPPORT_FILES
+#include "support.h"
 
 /* A file: the length of the JSON text, the text, and data of n_data zeros. Free with free(). */
 static unsigned char *make(const char *json, size_t n_data, size_t *n)
@@ -144,21 +146,6 @@ static void hostile_headers_are_refused(void **state)
 
 /* ---- directories ---- */
 
-static const char *in_dir(const char *name)
-{
-    static char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
-
-static void write_bytes(const char *name, const void *bytes, size_t n)
-{
-    FILE *file = fopen(in_dir(name), "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-}
-
 static void write_one(const char *name, const char *tensor)
 {
     char json[200];
@@ -245,20 +232,6 @@ static void directories_are_one_model(void **state)
     write_bytes("z.safetensors", "GGUF\3\0\0\0\0\0\0\0\0\0\0\0", 16);
     refuse(MB_EFORMAT, "a GGUF file");
     assert_int_equal(mb_safetensors_open(in_dir("absent"), &model, &err), MB_ENOENT);
-}
-
-static int make_dir(void **state)
-{
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command);
 }
 
 int main(void)

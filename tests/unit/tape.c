@@ -11,14 +11,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-static struct mb_model *open_spec(const char *spec)
-{
-    struct mb_model *model;
-    struct mb_err err;
-    if (mb_model_catalog(spec, &model, &err) != MB_OK)
-        fail_msg("%s", err.text);
-    return model;
-}
+#define SUPPORT_MODELS
+#include "support.h"
 
 static struct mb_tape *build(const struct mb_model *model, uint32_t n_tokens, uint64_t depth)
 {
