@@ -244,11 +244,18 @@ static int take_samples(struct cpu_run *run, double seconds)
     return MB_OK;
 }
 
+/* The share of the time that other programs took from the threads of a trial. */
+static double away_share(const struct trial *trial)
+{
+    return 1 - trial->cpu_share_sum / trial->n;
+}
+
+/* What a reader of the history must know of a figure, long after the notes of that run are gone. */
 static const char *method_text(const struct cpu_run *run, const struct trial *trial, double huge)
 {
     const struct mb_measuring *all = run->all;
     uint64_t bytes = mb_stream_bytes(all->stream);
-    char pages[64], small[96] = "", text[32];
+    char pages[64], small[96] = "", busy[64] = "", text[32];
     if (huge < 0)
         snprintf(pages, sizeof pages, "pages of the system");
     else if (huge < 0.005 || huge > 0.995)
@@ -259,9 +266,11 @@ static const char *method_text(const struct cpu_run *run, const struct trial *tr
         snprintf(small, sizeof small, ", buffer only %.1f times the last cache", (double)bytes / (double)run->cache_bytes);
     else if (bytes < (uint64_t)1 << 30)
         snprintf(small, sizeof small, ", buffer only %s", mb_format_bytes((double)bytes, text, sizeof text));
-    return mb_arena_format(mb_machine_arena(all->machine), "%s loads, %s, %u thread%s%s%s", all->kernels->read_name,
+    if (away_share(trial) > AWAY_MAX)
+        snprintf(busy, sizeof busy, ", other programs took %.0f %% of the CPUs", 100 * away_share(trial));
+    return mb_arena_format(mb_machine_arena(all->machine), "%s loads, %s, %u thread%s%s%s%s", all->kernels->read_name,
                            pages, trial->n_threads, trial->n_threads == 1 ? "" : "s",
-                           mb_team_is_bound(all->team) ? "" : ", not bound", small);
+                           mb_team_is_bound(all->team) ? "" : ", not bound", small, busy);
 }
 
 /* Turn the samples into series. */
@@ -307,7 +316,7 @@ static int conclude(struct cpu_run *run)
             mb_machine_add_note(machine, "%s", warning);
     }
     const struct trial *most = run->trials + run->n_trials - 1;
-    double away = 1 - most->cpu_share_sum / most->n;
+    double away = away_share(most);
     if (away > AWAY_MAX)
         mb_machine_add_note(machine,
                             "Other programs had the CPUs for %.0f %% of the time while memory was measured, so it may be "
