@@ -34,6 +34,7 @@ cmd:qemu-aarch64:qemu-user:qemu-user:qemu-user:-
 cmd:aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu:gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc:-
 cmd:mandoc:mandoc:mandoc:mandoc:-
 cmd:shellcheck:shellcheck:ShellCheck:shellcheck:-
+file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a:libclang-rt-dev:compiler-rt:compiler-rt:-
 file:/usr/share/vulkan/icd.d/lvp_icd*.json:mesa-vulkan-drivers:mesa-vulkan-drivers:vulkan-swrast:-
 '
 [ $with_ci = yes ] && needs="$needs$ci_needs"
