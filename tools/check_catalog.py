@@ -228,7 +228,7 @@ def check_cores(c, field, value, wanted, kind):
         if value is not None:
             c.fault(field, f"must be null for a {kind}")
     elif c.keys(field, value, ("cores", "name")):
-        c.number(f"{field}.cores", value["cores"], (1, 4096), whole=True, null=True)
+        c.number(f"{field}.cores", value["cores"], (1, 100000), whole=True, null=True)
         c.text(f"{field}.name", value["name"])
 
 
