@@ -32,6 +32,7 @@ cmd:clang-format:clang-format:clang-tools-extra:clang:-
 cmd:vulkaninfo:vulkan-tools:vulkan-tools:vulkan-tools:-
 cmd:qemu-aarch64:qemu-user:qemu-user:qemu-user:-
 cmd:aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu:gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc:-
+file:/usr/aarch64-linux-gnu/include/stdint.h:libc6-dev-arm64-cross:-:-:-
 cmd:mandoc:mandoc:mandoc:mandoc:-
 cmd:shellcheck:shellcheck:ShellCheck:shellcheck:-
 file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a:libclang-rt-dev:compiler-rt:compiler-rt:-
