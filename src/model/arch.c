@@ -272,11 +272,6 @@ static const struct mb_arch archs[] = {
     {.name = "nemotron"},
 };
 
-const struct mb_arch *mb_arch_at(unsigned i)
-{
-    return i < MB_COUNT(archs) ? &archs[i] : NULL;
-}
-
 const struct mb_arch *mb_arch_find(const char *name)
 {
     for (unsigned i = 0; i < MB_COUNT(archs); i++) {

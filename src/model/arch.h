@@ -31,7 +31,5 @@ struct mb_arch {
 
 /* The description of that name, NULL: none. */
 const struct mb_arch *mb_arch_find(const char *name);
-/* All of them, for tests and for nearest names. */
-const struct mb_arch *mb_arch_at(unsigned i); /* NULL after the last */
 
 #endif
