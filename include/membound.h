@@ -550,6 +550,129 @@ const char *const *mb_model_names(size_t *out_n);
 /* Names of the quantizations that the catalog can count, smallest first. */
 const char *const *mb_quant_names(size_t *out_n);
 
+/* ---- the plan ------------------------------------------------------------------------------- */
+
+/* Where the bytes of a model go on a machine, and how fast it will be there. docs/prediction.md states the formulas and
+ * their errors, docs/placement.md what is placed and why. */
+
+/* Names of the engines whose speed can be predicted: "llama.cpp", "ollama", "mlx", ..., each with the backend that suits the
+ * machine, and "ENGINE:BACKEND" where a person may choose ("llama.cpp:rocm"). *out_n pointers that live as long as the program. */
+const char *const *mb_engine_names(size_t *out_n);
+
+/* Zero-initialise for defaults. */
+struct mb_plan_opts {
+    const char *engine;   /* NULL: "llama.cpp" */
+    uint64_t n_ctx;       /* tokens of context to make room for; 0: 8192, or what the model was trained for if that is less */
+    struct mb_kv_opts kv; /* n_batch is also the chunk of prefill */
+    int apps_given;       /* apps_bytes counts */
+    uint64_t apps_bytes;  /* RAM (unified: of the one pool) that other programs need. Not given: what they take now on a
+                           * detected machine, else a default that the plan states */
+    const uint64_t *limit_bytes; /* [n_limits] at most this much of pool i, 0: no limit; may be NULL */
+    unsigned n_limits;
+};
+
+/* A speed with its 80 % interval. tokens_per_s 0: does not run. */
+struct mb_speed {
+    double tokens_per_s, low, high;
+    double bound_tokens_per_s; /* the law: the memory's time for the bytes and nothing else */
+};
+
+/* One line of a prediction: seconds that one token (decode) takes. */
+struct mb_term {
+    const char *name;   /* "weights, vram0", "KV cache, ram", "96 layers", "crossings" */
+    double seconds;
+    double bytes;       /* 0: none */
+    double bytes_per_s; /* that they are read with; 0: none */
+    enum mb_provenance provenance; /* of the rate or the constant */
+    const char *detail; /* "936 GB/s spec x 0.86, fitted on 31 rows" */
+};
+
+struct mb_plan_group {
+    const char *group; /* "attention", "dense FFN", "routed experts", "KV cache", "output", ...: one row per pool that holds some */
+    unsigned pool;
+    unsigned n_layers; /* layers whose part is here; 0: not of a layer */
+    uint64_t bytes;
+    double traffic_bytes; /* read per token at depth 0; of the KV cache: at n_ctx */
+};
+
+struct mb_plan_pool {
+    double capacity_bytes; /* that the plan may count on: capacity, or what a GPU may use, or a limit */
+    uint64_t weights_bytes, kv_bytes, buffers_bytes, reserved_bytes; /* reserved: for other programs and the system */
+    uint64_t used_bytes;   /* all four */
+};
+
+struct mb_plan_depth {
+    uint64_t depth;
+    struct mb_speed decode;
+};
+
+/* Another way to place the same model, for comparison. */
+struct mb_plan_other {
+    const char *name; /* "layers in order until full", "experts in RAM", "all in ram" */
+    int fits;
+    double tokens_per_s;
+};
+
+/* Read it freely; it lives until mb_plan_free(), and needs neither machine nor model any longer. */
+struct mb_plan {
+    const char *machine, *model, *quant, *engine; /* engine with backend: "llama.cpp:cuda" */
+    int fits;
+    uint64_t n_ctx, ctx_max; /* ctx_max: the longest context that fits with the weights placed as they are; 0: none */
+    uint64_t model_bytes;    /* resident weights */
+    struct mb_plan_group *groups;
+    unsigned n_groups;
+    struct mb_plan_pool *pools; /* as many as the machine has */
+    unsigned n_pools;
+    const char **pool_ids; /* [n_pools] */
+    const char **pool_names; /* [n_pools]; NULL entries: none */
+    struct mb_speed decode;  /* at depth 0 */
+    struct mb_speed prefill; /* of 512 tokens */
+    double ttft_s[3];        /* time to the first token of prompts of 1k, 8k and 32k tokens; 0: longer than n_ctx, or unknown */
+    struct mb_plan_depth *by_depth; /* 0, 1k, 4k, ... n_ctx */
+    unsigned n_by_depth;
+    struct mb_term *terms; /* of decode at depth 0; they sum to its time */
+    unsigned n_terms;
+    struct mb_term *prefill_terms;
+    unsigned n_prefill_terms;
+    struct mb_plan_other *others;
+    unsigned n_others;
+    const char *bottleneck; /* one sentence */
+    const char **needs;     /* what would make it fit, one sentence each; none if it fits */
+    unsigned n_needs;
+    const char **warnings;
+    unsigned n_warnings;
+    /* For engines' flags: the pool of each layer's parts (index of a pool; MB_PLAN_NOWHERE: there is no such part). */
+    uint32_t n_layers;
+    const uint8_t *core_pool;    /* [n_layers] attention or state, with its cache */
+    const uint8_t *ffn_pool;     /* [n_layers] dense FFN */
+    const uint8_t *experts_pool; /* [n_layers] routed experts */
+    uint8_t output_pool, embedding_pool;
+    void *owner; /* private to the library */
+};
+
+#define MB_PLAN_NOWHERE 255u
+
+/* Place the model on the machine so that decoding is fastest, and predict.
+ *   machine  in   any origin; needs capacity and bandwidth of at least one pool
+ *   opts     in   may be NULL
+ *   out      out  [1] written only on MB_OK, which includes a plan that does not fit (fits 0, needs says what would);
+ *                 free with mb_plan_free()
+ * Returns MB_OK; MB_ENAME: an unknown engine, err lists them; MB_ENOTSUP: this engine does not run on this machine;
+ * MB_ENODATA: capacity or bandwidth unknown or zero, err names the pool; MB_ERANGE: n_ctx over what the model was trained
+ * for (err says how much that is) or over the limits; MB_EINVAL: a cache type; MB_ENOMEM. Pure. */
+int mb_plan_make(const struct mb_machine *machine, const struct mb_model *model, const struct mb_plan_opts *opts,
+                 struct mb_plan **out, struct mb_err *err);
+void mb_plan_free(struct mb_plan *plan);
+
+/* The plan as JSON text (docs/json.md, "plan"); explain adds the terms. Free with mb_text_free(). MB_OK; MB_ENOMEM. */
+int mb_plan_json(const struct mb_plan *plan, int explain, char **out, struct mb_err *err);
+
+/* Commands, flags or files that make another engine place the model like the plan: target is one of mb_emit_names().
+ * Returns MB_OK; MB_ENAME: unknown target, err lists them; MB_ENOTSUP: the target can't do this placement, err says why and
+ * what can; MB_EINVAL: the plan does not fit; MB_ENOMEM. Free *out with mb_text_free(). */
+int mb_plan_emit(const struct mb_plan *plan, const struct mb_model *model, const char *target, char **out, struct mb_err *err);
+const char *const *mb_emit_names(size_t *out_n);
+
 #ifdef __cplusplus
 }
 #endif
