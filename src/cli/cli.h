@@ -78,6 +78,31 @@ const volatile int *interrupt_flag(void);
 /* XDG_DATA_HOME/membound/history.db in buf; NULL when there is no home directory. */
 const char *history_path(char *buf, size_t n);
 
+/* ---- what a person names ---- */
+
+enum { MAX_STORES = 8 };
+
+/* The stores of other programs' models and the cache of headers. Zeroed and filled by find_places(); search points into it. */
+struct places {
+    struct mb_store_dir stores[MAX_STORES];
+    char paths[MAX_STORES][1024];
+    size_t n;
+    char cache[1024];
+};
+
+void find_places(struct places *places, struct mb_model_search *search);
+
+/* Open MODEL; mb_model_open() in the stores of this person. */
+int open_model(const char *spec, struct mb_model **out, struct mb_err *err);
+
+/* This machine (or the recorded one of opts) with its newest measurement. A history that can't be read costs the history
+ * only, and a line on stderr. */
+int open_here(const struct mb_detect_opts *opts, struct mb_machine **out, struct mb_err *err);
+
+/* Open MACHINE: NULL and "here" are this one, "FILE.json" and what holds a slash a hand-written one, else one of the
+ * catalog. opts is for this one; NULL: defaults. */
+int open_machine(const char *name, const struct mb_detect_opts *opts, struct mb_machine **out, struct mb_err *err);
+
 /* Print err as one line on stderr; returns the exit code of the failure. */
 int report(const struct mb_err *err);
 /* Flush stdout; returns code, or 4 with a line on stderr when the output could not be written. */

@@ -318,57 +318,6 @@ static int show_model(const struct mb_model *model, const struct question *quest
     return MB_OK;
 }
 
-/* ---- where models are ---- */
-
-enum { MAX_STORES = 8 };
-
-struct places {
-    struct mb_store_dir stores[MAX_STORES];
-    char paths[MAX_STORES][1024];
-    size_t n;
-    char cache[1024];
-};
-
-static void add_place(struct places *places, enum mb_store store, const char *base, const char *below)
-{
-    if (!base || !*base || places->n == MAX_STORES)
-        return;
-    char *path = places->paths[places->n];
-    int n = snprintf(path, sizeof places->paths[0], "%s%s", base, below);
-    if (n > 0 && (size_t)n < sizeof places->paths[0])
-        places->stores[places->n++] = (struct mb_store_dir){store, path};
-}
-
-/* The stores of this person, by the variables that these programs document and else their usual directories. */
-static void find_places(struct places *places, struct mb_model_search *search)
-{
-    const char *home = getenv("HOME"), *cache = getenv("XDG_CACHE_HOME"), *hf_home = getenv("HF_HOME");
-    const char *hub_cache = getenv("HF_HUB_CACHE"), *ollama = getenv("OLLAMA_MODELS"), *llama = getenv("LLAMA_CACHE");
-    const char *token = getenv("HF_TOKEN");
-    char home_cache[1024] = "";
-    if (cache && *cache == '/')
-        snprintf(home_cache, sizeof home_cache, "%s", cache);
-    else if (home && *home == '/')
-        snprintf(home_cache, sizeof home_cache, "%s/.cache", home);
-    *places = (struct places){.n = 0};
-    add_place(places, MB_STORE_OLLAMA, ollama ? ollama : home, ollama ? "" : "/.ollama/models");
-    if (!ollama)
-        add_place(places, MB_STORE_OLLAMA, "/usr/share/ollama", "/.ollama/models");
-    add_place(places, MB_STORE_HF, hub_cache ? hub_cache : hf_home ? hf_home : home_cache,
-              hub_cache ? "" : hf_home ? "/hub" : "/huggingface/hub");
-    add_place(places, MB_STORE_LMSTUDIO, home, "/.lmstudio/models");
-    add_place(places, MB_STORE_LMSTUDIO, home_cache, "/lm-studio/models");
-    add_place(places, MB_STORE_LLAMACPP, llama ? llama : home_cache, llama ? "" : "/llama.cpp");
-    if (*home_cache)
-        snprintf(places->cache, sizeof places->cache, "%.900s/membound/headers", home_cache);
-    *search = (struct mb_model_search){.stores = places->stores,
-                                       .n_stores = places->n,
-                                       .hub = getenv("HF_ENDPOINT"),
-                                       .hub_token = token && *token ? token : NULL,
-                                       .header_cache = *places->cache ? places->cache : NULL,
-                                       .cancel = interrupt_flag()};
-}
-
 static int list_models(const struct mb_model_search *search, int json)
 {
     struct mb_found_list *list = NULL;
@@ -430,11 +379,8 @@ static void look_here(const struct mb_model_info *info, struct question *questio
 {
     struct mb_machine *machine = NULL;
     struct mb_detect_opts opts = {0};
-    char path[4096];
-    if (mb_machine_detect(&opts, &machine, NULL) != MB_OK)
+    if (open_here(&opts, &machine, NULL) != MB_OK)
         return;
-    if (history_path(path, sizeof path))
-        mb_history_load(path, machine, NULL);
     const struct mb_pool *best = NULL;
     int best_holds = 0;
     for (unsigned i = 0; i < machine->n_pools; i++) {

@@ -4,36 +4,14 @@
 
 #include <string.h>
 
-struct source {
-    const char *root;
-    int software_gpu, no_gpu;
-};
-
-/* Detect and attach the newest measurement. A history that can't be read costs the history only. */
-static int detect(const struct source *source, struct mb_machine **out, struct mb_err *err)
-{
-    struct mb_detect_opts opts = {
-        .root = source->root, .allow_software_gpu = source->software_gpu, .no_gpu = source->no_gpu};
-    int code = mb_machine_detect(&opts, out, err);
-    char path[4096];
-    struct mb_err why;
-    /* With a software GPU the pools are not those that this machine really has. */
-    if (code == MB_OK && !source->root && !source->software_gpu && history_path(path, sizeof path)) {
-        int loaded = mb_history_load(path, *out, &why);
-        if (loaded != MB_OK && loaded != MB_ENODATA)
-            fprintf(stderr, "membound: %s\n", why.text);
-    }
-    return code;
-}
-
-static int measure(struct mb_machine *machine, const struct source *source, int quick, uint64_t threads,
+static int measure(struct mb_machine *machine, const struct mb_detect_opts *source, int quick, uint64_t threads,
                    struct mb_err *err)
 {
     struct progress progress;
     struct mb_measure_opts opts = {.quick = quick,
                                    .n_threads_max = (unsigned)threads,
                                    .no_gpu = source->no_gpu,
-                                   .allow_software_gpu = source->software_gpu,
+                                   .allow_software_gpu = source->allow_software_gpu,
                                    .progress = progress_show,
                                    .user = &progress,
                                    .cancel = interrupt_flag()};
@@ -42,7 +20,7 @@ static int measure(struct mb_machine *machine, const struct source *source, int 
     progress_end(&progress);
     char path[4096];
     struct mb_err why;
-    if (code == MB_OK && !source->software_gpu) {
+    if (code == MB_OK && !source->allow_software_gpu) {
         if (!history_path(path, sizeof path))
             fputs("membound: no home directory, so the measurement is not kept; set XDG_DATA_HOME\n", stderr);
         else if (mb_history_save(path, machine, &why) != MB_OK)
@@ -73,13 +51,13 @@ static int print_machine(const struct mb_machine *machine, int json, int full)
 
 int verb_home(int argc, char **argv)
 {
-    struct source source = {0};
+    struct mb_detect_opts source = {0};
     int json = 0, no_measure = 0;
     const struct option options[] = {
         {"json", OPTION_FLAG, &json, NULL, "the machine as JSON (docs/json.md)"},
         {"no-measure", OPTION_FLAG, &no_measure, NULL, "do not measure, even if nothing was ever measured here"},
         {"no-gpu", OPTION_FLAG, &source.no_gpu, NULL, "do not open GPU drivers"},
-        {"software-gpu", OPTION_FLAG, &source.software_gpu, NULL, "keep software GPUs such as llvmpipe (for tests)"},
+        {"software-gpu", OPTION_FLAG, &source.allow_software_gpu, NULL, "keep software GPUs such as llvmpipe (for tests)"},
         {"root", OPTION_TEXT, &source.root, "DIR", "a recorded machine instead of this one"},
     };
     const struct command command = {
@@ -96,7 +74,7 @@ int verb_home(int argc, char **argv)
         return parsed == PARSE_STOP ? 0 : 2;
     struct mb_machine *machine = NULL;
     struct mb_err err;
-    int code = detect(&source, &machine, &err);
+    int code = open_here(&source, &machine, &err);
     if (code != MB_OK)
         return report(&err);
     if (!machine->measurement && !source.root && !no_measure) {
@@ -157,15 +135,9 @@ static int list_catalog(int json)
     return 0;
 }
 
-static int is_file(const char *name)
-{
-    size_t n = strlen(name);
-    return strchr(name, '/') != NULL || (n > 5 && strcmp(name + n - 5, ".json") == 0);
-}
-
 int verb_machine(int argc, char **argv)
 {
-    struct source source = {0};
+    struct mb_detect_opts source = {0};
     int json = 0, list = 0, do_measure = 0, quick = 0;
     const char *save = NULL, *name = NULL;
     uint64_t threads = 0;
@@ -177,7 +149,7 @@ int verb_machine(int argc, char **argv)
         {"save", OPTION_TEXT, &save, "FILE", "write the machine as JSON, to edit for a what-if"},
         {"json", OPTION_FLAG, &json, NULL, "JSON (docs/json.md)"},
         {"no-gpu", OPTION_FLAG, &source.no_gpu, NULL, "do not open GPU drivers"},
-        {"software-gpu", OPTION_FLAG, &source.software_gpu, NULL, "keep software GPUs such as llvmpipe (for tests)"},
+        {"software-gpu", OPTION_FLAG, &source.allow_software_gpu, NULL, "keep software GPUs such as llvmpipe (for tests)"},
         {"root", OPTION_TEXT, &source.root, "DIR", "a recorded machine instead of this one (tools/record-machine.sh)"},
     };
     const struct command command = {
@@ -207,8 +179,7 @@ int verb_machine(int argc, char **argv)
         return list_catalog(json);
     struct mb_machine *machine = NULL;
     struct mb_err err;
-    int code = name ? is_file(name) ? mb_machine_read(name, &machine, &err) : mb_machine_catalog(name, &machine, &err)
-                    : detect(&source, &machine, &err);
+    int code = open_machine(name, &source, &machine, &err);
     if (code == MB_OK && (do_measure || quick))
         code = measure(machine, &source, quick, threads, &err);
     if (code == MB_OK && save)
