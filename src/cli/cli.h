@@ -9,10 +9,11 @@
 /* ---- options ---- */
 
 enum option_kind {
-    OPTION_FLAG,  /* int *: set to 1 */
-    OPTION_TEXT,  /* const char **: the argument */
-    OPTION_COUNT, /* uint64_t *: a whole number, 0 and up */
-    OPTION_BYTES  /* uint64_t *: a size, "24GiB" */
+    OPTION_FLAG,   /* int *: set to 1 */
+    OPTION_TEXT,   /* const char **: the argument */
+    OPTION_COUNT,  /* uint64_t *: a whole number, 0 and up */
+    OPTION_NUMBER, /* double *: any number, 0 and up; a comma between thousands is ignored: "2,500" */
+    OPTION_BYTES   /* uint64_t *: a size, "24GiB" */
 };
 
 struct option {

@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,29 @@ static int unknown_option(const struct command *command, const char *arg)
     return bad(command, "unknown option", arg, mend);
 }
 
+/* A number as people type it: "12.5", "2,500", "2500". A comma counts only where it stands before three digits, so that "2,5" is
+ * not taken for 25. */
+static int read_number(const char *text, double *out)
+{
+    char plain[40];
+    size_t n = 0;
+    for (const char *p = text; *p; p++) {
+        int thousands = *p == ',' && p > text && strspn(p + 1, "0123456789") == 3 && !memchr(plain, '.', n);
+        if (thousands)
+            continue;
+        if (!strchr("0123456789.eE+-", *p) || n + 1 >= sizeof plain)
+            return 0;
+        plain[n++] = *p;
+    }
+    plain[n] = 0;
+    char *end;
+    double value = strtod(plain, &end);
+    if (end == plain || *end || !isfinite(value) || value < 0)
+        return 0;
+    *out = value;
+    return 1;
+}
+
 static int set_value(const struct command *command, const struct option *option, const char *value)
 {
     char *end;
@@ -75,6 +99,10 @@ static int set_value(const struct command *command, const struct option *option,
         *number = strtoull(value, &end, 10);
         if (errno || end == value || *end || *value == '-')
             return bad(command, "not a whole number:", value, "for example 8");
+        return PARSE_GO;
+    case OPTION_NUMBER:
+        if (!read_number(value, option->target))
+            return bad(command, "not a number from 0 up:", value, "for example 20 or 12.5");
         return PARSE_GO;
     case OPTION_BYTES:
         if (mb_parse_bytes(value, number) != MB_OK)
