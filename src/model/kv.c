@@ -217,37 +217,57 @@ static void add_part(struct mb_kv_part_size *part, uint64_t cells, uint64_t byte
     part->bytes += bytes;
 }
 
+static void add_layer_parts(const struct mb_model *model, uint32_t index, uint64_t n_ctx, const struct mb_kv_opts *opts,
+                            const struct mb_kv_types *types, struct mb_kv_part_size out[MB_KV_PARTS])
+{
+    const struct mb_layer *layer = &model->layers[index];
+    uint64_t n_seq = opts && opts->n_seq ? opts->n_seq : 1, n_batch = opts && opts->n_batch ? opts->n_batch : 512;
+    uint64_t row = mb_row_bytes(types->k, layer->k_elements) + mb_row_bytes(types->v, layer->v_elements);
+    n_ctx = pad(n_ctx, 256);
+    uint64_t cells = n_ctx;
+    if (layer->window && !(opts && opts->window_full))
+        cells = pad(min64(n_ctx, layer->window * n_seq + n_batch), 256);
+    add_part(&out[layer->window ? MB_KV_WINDOW : MB_KV_FULL], cells, cells * row);
+    add_part(&out[MB_KV_INDEX], n_ctx,
+             n_ctx * (mb_row_bytes(types->k, layer->index_elements) + mb_row_bytes(types->v, layer->index_spare)));
+    if (layer->compress_ratio) {
+        cells = pad(pad(n_ctx, layer->compress_ratio) / layer->compress_ratio, 256);
+        add_part(&out[MB_KV_COMPRESSED], cells,
+                 cells * (mb_row_bytes(types->k, layer->compress_elements) +
+                          mb_row_bytes(types->k, layer->compress_index_elements)));
+    }
+    add_part(&out[MB_KV_STATE], 1, 4 * n_seq * (layer->conv_elements + layer->state_elements + layer->compressor_elements));
+}
+
+static int check_context(uint64_t n_ctx, const struct mb_kv_opts *opts, struct mb_err *err)
+{
+    if (n_ctx > MB_DEPTH_MAX || (opts && opts->n_seq > 4096))
+        return mb_fail(err, MB_ERANGE, "a context of %llu tokens is over the limit of %u; ask for less",
+                       (unsigned long long)n_ctx, MB_DEPTH_MAX);
+    return MB_OK;
+}
+
+int mb_kv_layer_parts(const struct mb_model *model, uint32_t layer, uint64_t n_ctx, const struct mb_kv_opts *opts,
+                      struct mb_kv_part_size out[MB_KV_PARTS], struct mb_err *err)
+{
+    struct mb_kv_types types;
+    int code = mb_kv_types(opts, &types, err);
+    if (code || (code = check_context(n_ctx, opts, err)))
+        return code;
+    add_layer_parts(model, layer, n_ctx, opts, &types, out);
+    return MB_OK;
+}
+
 int mb_kv_parts(const struct mb_model *model, uint64_t n_ctx, const struct mb_kv_opts *opts,
                 struct mb_kv_part_size out[MB_KV_PARTS], struct mb_err *err)
 {
     struct mb_kv_types types;
     int code = mb_kv_types(opts, &types, err);
-    if (code)
+    if (code || (code = check_context(n_ctx, opts, err)))
         return code;
-    uint64_t n_seq = opts && opts->n_seq ? opts->n_seq : 1, n_batch = opts && opts->n_batch ? opts->n_batch : 512;
-    if (n_ctx > MB_DEPTH_MAX || n_seq > 4096)
-        return mb_fail(err, MB_ERANGE, "a context of %llu tokens is over the limit of %u; ask for less",
-                       (unsigned long long)n_ctx, MB_DEPTH_MAX);
     memset(out, 0, MB_KV_PARTS * sizeof(*out));
-    n_ctx = pad(n_ctx, 256);
-    for (uint32_t i = 0; i < model->hp.n_layers; i++) {
-        const struct mb_layer *layer = &model->layers[i];
-        uint64_t row = mb_row_bytes(types.k, layer->k_elements) + mb_row_bytes(types.v, layer->v_elements);
-        uint64_t cells = n_ctx;
-        if (layer->window && !(opts && opts->window_full))
-            cells = pad(min64(n_ctx, layer->window * n_seq + n_batch), 256);
-        add_part(&out[layer->window ? MB_KV_WINDOW : MB_KV_FULL], cells, cells * row);
-        add_part(&out[MB_KV_INDEX], n_ctx,
-                 n_ctx * (mb_row_bytes(types.k, layer->index_elements) + mb_row_bytes(types.v, layer->index_spare)));
-        if (layer->compress_ratio) {
-            cells = pad(pad(n_ctx, layer->compress_ratio) / layer->compress_ratio, 256);
-            add_part(&out[MB_KV_COMPRESSED], cells,
-                     cells * (mb_row_bytes(types.k, layer->compress_elements) +
-                              mb_row_bytes(types.k, layer->compress_index_elements)));
-        }
-        add_part(&out[MB_KV_STATE], 1,
-                 4 * n_seq * (layer->conv_elements + layer->state_elements + layer->compressor_elements));
-    }
+    for (uint32_t i = 0; i < model->hp.n_layers; i++)
+        add_layer_parts(model, i, n_ctx, opts, &types, out);
     return MB_OK;
 }
 

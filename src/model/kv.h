@@ -41,6 +41,10 @@ struct mb_kv_part_size {
 int mb_kv_parts(const struct mb_model *model, uint64_t n_ctx, const struct mb_kv_opts *opts,
                 struct mb_kv_part_size out[MB_KV_PARTS], struct mb_err *err);
 
+/* The same of one layer, added to what out holds. */
+int mb_kv_layer_parts(const struct mb_model *model, uint32_t layer, uint64_t n_ctx, const struct mb_kv_opts *opts,
+                      struct mb_kv_part_size out[MB_KV_PARTS], struct mb_err *err);
+
 /* Bytes that one further token of context adds to one layer for good (no windows, no state). */
 double mb_kv_layer_bytes_per_token(const struct mb_model *model, uint32_t layer, const struct mb_kv_types *types);
 
