@@ -54,9 +54,16 @@ def main():
             sys.exit(f"{path}: {data['engine']}: not a name of an engine")
         lines += [row(path, data["engine"], profile, constants) for profile in data["profiles"]]
     lines += ["};", "const size_t mb_n_profiles = sizeof mb_profiles / sizeof *mb_profiles;"]
-    names = ", ".join(f'"{data["engine"]}"' for _, data in files)
-    lines += [f"const char *const mb_profile_engines[] = {{{names}}};"]
-    lines += ["const size_t mb_n_profile_engines = sizeof mb_profile_engines / sizeof *mb_profile_engines;", ""]
+    names = [data["engine"] for _, data in files]
+    choices = names + [
+        f"{data['engine']}:{backend}"
+        for _, data in files
+        for backend in ("rocm", "vulkan")
+        if {"rocm", "vulkan"} <= {profile["backend"] for profile in data["profiles"]}
+    ]
+    texts = ", ".join(f'"{name}"' for name in choices)
+    lines += [f"const char *const mb_profile_engines[] = {{{texts}}};"]
+    lines += [f"const size_t mb_n_profile_engines = {len(names)}, mb_n_profile_choices = {len(choices)};", ""]
     with open(out_c, "w", encoding="utf-8") as file:
         file.write("\n".join(lines))
     with open(out_d, "w", encoding="utf-8") as file:

@@ -232,7 +232,7 @@ static int check_pools(const struct mb_cost *cost, const struct mb_load *load, c
     return MB_OK;
 }
 
-static void add_term(struct mb_prediction *out, const struct mb_term *term)
+static void add_term(struct mb_prediction *out, const struct mb_cost_term *term)
 {
     if (term->seconds > 0 && out->n_terms < MB_TERMS_MAX)
         out->terms[out->n_terms++] = *term;
@@ -252,15 +252,15 @@ static void add_pool_terms(const struct mb_cost *cost, unsigned index, const str
     const struct mb_pool_cost *pool = &cost->pools[index];
     unsigned n_rows = pool->profile->n_rows;
     for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++)
-        add_term(out, &(struct mb_term){names[class], (int)index, sum->bytes[class],
+        add_term(out, &(struct mb_cost_term){names[class], (int)index, sum->bytes[class],
                                         sum->seconds[class] > 0 ? sum->bytes[class] / sum->seconds[class] : 0, 0,
                                         sum->seconds[class], pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_term){"cache", (int)index, sum->kv_bytes, sum->kv_s > 0 ? sum->kv_bytes / sum->kv_s : 0, 0,
+    add_term(out, &(struct mb_cost_term){"cache", (int)index, sum->kv_bytes, sum->kv_s > 0 ? sum->kv_bytes / sum->kv_s : 0, 0,
                                     sum->kv_s, pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_term){"state", (int)index, sum->state_bytes, sum->state_s > 0 ? sum->state_bytes / sum->state_s : 0,
+    add_term(out, &(struct mb_cost_term){"state", (int)index, sum->state_bytes, sum->state_s > 0 ? sum->state_bytes / sum->state_s : 0,
                                     0, sum->state_s, pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_term){"layers", (int)index, 0, 0, sum->n_fixed, sum->fixed_s, MB_BY_FIT, n_rows});
-    add_term(out, &(struct mb_term){"token", (int)index, 0, 0, 1, pool->token_s, MB_BY_FIT, n_rows});
+    add_term(out, &(struct mb_cost_term){"layers", (int)index, 0, 0, sum->n_fixed, sum->fixed_s, MB_BY_FIT, n_rows});
+    add_term(out, &(struct mb_cost_term){"token", (int)index, 0, 0, 1, pool->token_s, MB_BY_FIT, n_rows});
 }
 
 static void finish(const struct mb_cost *cost, double n_tokens, double bound_s, struct mb_prediction *out)
@@ -326,7 +326,7 @@ int mb_predict_decode(const struct mb_cost *cost, const struct mb_load *load, co
             add_pool_terms(cost, i, &sums[i], out);
     }
     if (crossings)
-        add_term(out, &(struct mb_term){"crossings", -1, 0, 0, crossings, crossings * mb_crossing_seconds(cost, load), MB_BY_FIT, 0});
+        add_term(out, &(struct mb_cost_term){"crossings", -1, 0, 0, crossings, crossings * mb_crossing_seconds(cost, load), MB_BY_FIT, 0});
     finish(cost, 1, bound_s, out);
     return MB_OK;
 }
@@ -419,11 +419,11 @@ int mb_predict_prefill(const struct mb_cost *cost, const struct mb_load *load, c
     }
     out->n_terms = 0;
     out->bytes = sum.bytes;
-    add_term(out, &(struct mb_term){"arithmetic", -1, 0, 0, 0, sum.arithmetic, MB_BY_FIT, 0});
-    add_term(out, &(struct mb_term){"memory", -1, sum.bytes, 0, 0, sum.memory, MB_BY_FIT, 0});
-    add_term(out, &(struct mb_term){"copies to the GPU", -1, sum.copy * cost->link_bytes_per_s, cost->link_bytes_per_s, 0,
+    add_term(out, &(struct mb_cost_term){"arithmetic", -1, 0, 0, 0, sum.arithmetic, MB_BY_FIT, 0});
+    add_term(out, &(struct mb_cost_term){"memory", -1, sum.bytes, 0, 0, sum.memory, MB_BY_FIT, 0});
+    add_term(out, &(struct mb_cost_term){"copies to the GPU", -1, sum.copy * cost->link_bytes_per_s, cost->link_bytes_per_s, 0,
                                     sum.copy, MB_BY_LOOKUP, 0});
-    add_term(out, &(struct mb_term){"layers", -1, 0, 0, 0, sum.fixed, MB_BY_FIT, 0});
+    add_term(out, &(struct mb_cost_term){"layers", -1, 0, 0, 0, sum.fixed, MB_BY_FIT, 0});
     finish(cost, n_tokens, bound_s, out);
     return MB_OK;
 }

@@ -24,7 +24,7 @@ enum mb_known_by {
 const char *mb_known_by_name(enum mb_known_by known_by);
 
 /* One part of a prediction. */
-struct mb_term {
+struct mb_cost_term {
     const char *what;           /* "weights, K types", "cache", "layers", "crossings", ... */
     int pool;                   /* -1: none */
     double bytes;               /* 0: not a matter of bytes */
@@ -42,7 +42,7 @@ struct mb_prediction {
     double bound_tokens_per_s;  /* the law with no overhead: bytes / bandwidth */
     double bytes;               /* read by the pass */
     double sigma;               /* of the logarithm: low, high = value / and * exp(1.2816 sigma) */
-    struct mb_term terms[MB_TERMS_MAX];
+    struct mb_cost_term terms[MB_TERMS_MAX];
     unsigned n_terms;
 };
 

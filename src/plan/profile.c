@@ -33,7 +33,7 @@ const char *mb_constant_name(enum mb_constant constant)
 
 const char *const *mb_engine_names(size_t *out_n)
 {
-    *out_n = mb_n_profile_engines;
+    *out_n = mb_n_profile_choices;
     return mb_profile_engines;
 }
 

@@ -29,7 +29,4 @@ int mb_profile_for(const struct mb_machine *machine, unsigned processor, const c
 const char *mb_profile_engine(const struct mb_profile *profile);
 enum mb_backend mb_profile_backend(const struct mb_profile *profile);
 
-/* Names of all engines, the default one first: for help, completion and errors. */
-const char *const *mb_engine_names(size_t *out_n);
-
 #endif

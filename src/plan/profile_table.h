@@ -45,7 +45,8 @@ struct mb_profile {
 
 extern const struct mb_profile mb_profiles[];
 extern const size_t mb_n_profiles;
-extern const char *const mb_profile_engines[]; /* each once, in the order of the files' "rank" */
-extern const size_t mb_n_profile_engines;
+/* Each engine once, in the order of the files' "rank", then the ENGINE:BACKEND that a person may choose. */
+extern const char *const mb_profile_engines[];
+extern const size_t mb_n_profile_engines, mb_n_profile_choices;
 
 #endif
