@@ -673,6 +673,69 @@ int mb_plan_json(const struct mb_plan *plan, int explain, char **out, struct mb_
 int mb_plan_emit(const struct mb_plan *plan, const struct mb_model *model, const char *target, char **out, struct mb_err *err);
 const char *const *mb_emit_names(size_t *out_n);
 
+/* ---- the inverse problem --------------------------------------------------------------------- */
+
+/* The law, bandwidth * efficiency = speed * bytes read per token, solved for what is missing. docs/shard.md says what is
+ * assumed. Zero-initialise for defaults. */
+struct mb_shard_opts {
+    double bandwidth_bytes_per_s; /* of the memory that is read; 0: not given */
+    double tokens_per_s;          /* 0: not given */
+    double size_bytes;            /* read per token; 0: not given. A model stands in: its active shard and its cache */
+    double efficiency;            /* share of the bandwidth that the engine is assumed to reach; 0: 1, the bound */
+    const struct mb_model *model; /* may be NULL; borrowed */
+    uint64_t n_ctx;               /* tokens in the model's cache */
+    struct mb_kv_opts kv;
+};
+
+enum mb_shard_found { MB_SHARD_SIZE, MB_SHARD_SPEED, MB_SHARD_BANDWIDTH, MB_SHARD_EFFICIENCY };
+
+/* How an efficiency compares with published runs. */
+enum mb_shard_verdict {
+    MB_SHARD_UNTOLD, /* none was found: bandwidth, speed and size are not all known */
+    MB_SHARD_BELOW,  /* nine of ten published runs reach more */
+    MB_SHARD_USUAL,
+    MB_SHARD_NEAR,   /* one of ten published runs reaches that much, and no law forbids it */
+    MB_SHARD_OVER    /* more than the memory can deliver: that many bytes were not read for each token */
+};
+
+/* "size", "speed", "bandwidth", "efficiency"; "untold", "below", "usual", "near", "over". */
+const char *mb_shard_found_name(enum mb_shard_found found);
+const char *mb_shard_verdict_name(enum mb_shard_verdict verdict);
+
+/* What is found if the engine reached this efficiency. */
+struct mb_shard_typical {
+    double efficiency;
+    double value; /* in the unit of what is found */
+};
+
+struct mb_shard {
+    enum mb_shard_found found;
+    double bandwidth_bytes_per_s, tokens_per_s, size_bytes, efficiency; /* given, assumed or found */
+    int assumed; /* nobody gave the efficiency: it is the bound's, 1, so a size found is the most that can be read */
+    struct mb_shard_typical typical[3]; /* if assumed: one of ten published runs reaches this, half do, nine of ten do */
+    unsigned n_typical;
+    enum mb_shard_verdict verdict; /* of reads_efficiency */
+    double reads_efficiency; /* bytes known to be read (size, else the model's) * speed / bandwidth; 0: not all known */
+    const char *model;     /* its name, which lives as long as it does; NULL: there is none, and all below is 0 */
+    double resident_bytes; /* all weights */
+    double active_bytes;   /* weights that one token reads */
+    double cache_bytes;    /* KV cache and state that one token reads at n_ctx */
+    double weights_bytes;  /* size_bytes without the cache; 0: the cache alone is more */
+    double share;          /* weights_bytes / resident_bytes */
+    uint32_t n_expert, n_expert_used;
+    double expert_bytes;   /* one more chosen expert, in all layers; 0: not a MoE */
+    double experts;        /* chosen per token if weights_bytes are read; below 0: less than what is always read */
+};
+
+/* Two of bandwidth, speed and size are needed (a model counts as size), three give the efficiency.
+ *   out  out  written only on MB_OK
+ * Returns MB_OK; MB_EINVAL: too little is given, a figure is negative or not finite, an efficiency over 1 or beside three
+ * figures that determine it; MB_ERANGE: n_ctx over what the model takes; MB_ENOMEM. Pure. */
+int mb_shard_infer(const struct mb_shard_opts *opts, struct mb_shard *out, struct mb_err *err);
+
+/* The same as JSON text (docs/json.md, "shard"); free with mb_text_free(). MB_OK; MB_ENOMEM. */
+int mb_shard_json(const struct mb_shard *shard, char **out, struct mb_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -222,6 +222,37 @@ class Program(unittest.TestCase):
         model = json.loads(self.run_it("inspect", "tiny-llama-Q8_0", "--json", env=env))
         self.assertEqual(model["path"], str(cache / "tiny-llama-Q8_0.gguf"))
 
+    def test_shard(self):
+        """The law backwards: the mission's figures, units, a model, and what can't be."""
+        def shard(*args):
+            return json.loads(self.run_it("shard", *args, "--json"))
+
+        found = shard("--bandwidth", "273", "--speed", "13")
+        self.assertEqual((found["found"], found["size_bytes"], found["efficiency_assumed"]), ("size", 21000000000, True))
+        self.assertEqual(shard("--bandwidth", "273GB/s", "--size", "21GB")["tokens_per_s"], 13)
+        self.assertEqual(shard("--size=21", "--speed=13 tok/s")["bandwidth_bytes_per_s"], 273000000000)
+        self.assertAlmostEqual(shard("--size", "19.5578GiB", "--speed", "13")["bandwidth_bytes_per_s"] / 273e9, 1, places=5)
+        self.assertEqual(shard("--bandwidth", "1.8TB/s", "--speed", "90", "--efficiency", "50%")["size_bytes"], 10000000000)
+        all_three = shard("--bandwidth", "273", "--speed", "40", "--size", "65")
+        self.assertEqual((all_three["found"], all_three["verdict"]), ("efficiency", "over"))
+        model = shard("--on", "DGX Spark", "--speed", "55", "--model", "gpt-oss-120b", "--ctx", "1000", "--kv", "Q8_0")
+        self.assertEqual((model["bandwidth_bytes_per_s"], model["model"]["n_expert_used"]), (273000000000, 4))
+        self.assertTrue(4 < model["model"]["experts_implied"] < 12)
+        for args in (("--bandwidth", "273", "--speed", "13"), ("--bandwidth", "273", "--speed", "40", "--size", "65"),
+                     ("--on", "DGX Spark", "--size", "2"), ("--bandwidth", "1", "--speed", "1", "--model", "Qwen3-8B"),
+                     ("--bandwidth", "273", "--speed", "900", "--model", "gpt-oss-120b"), ("--size", "21", "--speed", "13")):
+            self.assertLessEqual(self.widest(self.run_it("shard", *args)), 80, args)
+        self.assertIn("21.0 GB", self.run_it("shard", "--bandwidth", "273", "--speed", "13"))
+        for value in ("0", "-1", "nan", "inf", "0x10", "", "ten", "1e999", "3 apples", "."):
+            for option in ("--bandwidth", "--speed", "--size"):
+                self.refused(2, "shard", "--bandwidth", "273", "--speed", "13", option, value)
+        for args in ((), ("--speed", "13"), ("--model", "Qwen3-8B"), ("--bandwidth", "273", "--ctx", "5", "--speed", "1"),
+                     ("--bandwidth", "273", "--on", "here", "--speed", "1"), ("--efficiency", "2", "--speed", "1"),
+                     ("--bandwidth", "1", "--speed", "1", "--size", "1", "--efficiency", "0.5"),
+                     ("--bandwidth", "1", "--model", "Qwen3-8B", "--ctx", "40960")):
+            self.refused(2, "shard", *args)
+        self.refused(2, "shard", "--speed", "1", "--on", "DGX Sprak", "--model", "Qwen3-8B", names=["DGX Spark"])
+
     def test_recorded_machines(self):
         trees = [tree for tree in sorted(TREES.iterdir()) if (tree / "expected.json").exists()]
         self.assertGreaterEqual(len(trees), 10)

@@ -13,7 +13,12 @@ enum option_kind {
     OPTION_TEXT,   /* const char **: the argument */
     OPTION_COUNT,  /* uint64_t *: a whole number, 0 and up */
     OPTION_NUMBER, /* double *: any number, 0 and up; a comma between thousands is ignored: "2,500" */
-    OPTION_BYTES   /* uint64_t *: a size, "24GiB" */
+    OPTION_BYTES,  /* uint64_t *: a size of memory, "24GiB"; a bare number is in GiB */
+    /* double *: positive figures. A bare number is in the first unit. */
+    OPTION_SHARE, /* "0.7", "70%"; at most 1 */
+    OPTION_SPEED, /* tokens per second: "13", "13 tok/s" */
+    OPTION_RATE,  /* bytes per second: "273", "273GB/s" */
+    OPTION_SIZE   /* bytes, in the units of rates: "21" and "21GB" are 21e9, "19.6GiB" */
 };
 
 struct option {
@@ -104,6 +109,10 @@ int open_here(const struct mb_detect_opts *opts, struct mb_machine **out, struct
  * catalog. opts is for this one; NULL: defaults. */
 int open_machine(const char *name, const struct mb_detect_opts *opts, struct mb_machine **out, struct mb_err *err);
 
+/* The pool that a model of so many bytes would be read from: the fastest that holds it, of which *holds tells, else the
+ * fastest. NULL: no bandwidth is known. */
+const struct mb_pool *pool_for(const struct mb_machine *machine, double bytes, int *holds);
+
 /* Print err as one line on stderr; returns the exit code of the failure. */
 int report(const struct mb_err *err);
 /* Flush stdout; returns code, or 4 with a line on stderr when the output could not be written. */
@@ -114,6 +123,7 @@ int finish_output(int code);
 int verb_home(int argc, char **argv);
 int verb_machine(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_shard(int argc, char **argv);
 
 /* The machine as a screen for people; full adds processors, links and series. */
 void show_machine(const struct mb_machine *machine, int full);

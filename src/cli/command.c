@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void command_help(const struct command *command, FILE *out)
 {
@@ -81,6 +82,41 @@ static int read_number(const char *text, double *out)
     return 1;
 }
 
+/* Units of positive figures, the first of a kind being that of a bare number. */
+static const struct {
+    enum option_kind kind;
+    const char *name;
+    double value;
+} units[] = {
+    {OPTION_SHARE, "", 1},      {OPTION_SHARE, "%", 0.01},
+    {OPTION_SPEED, "", 1},      {OPTION_SPEED, "tok/s", 1},  {OPTION_SPEED, "t/s", 1},       {OPTION_SPEED, "tokens/s", 1},
+    {OPTION_SPEED, "tps", 1},   {OPTION_RATE, "", 1e9},      {OPTION_RATE, "GB/s", 1e9},     {OPTION_RATE, "GBps", 1e9},
+    {OPTION_RATE, "MB/s", 1e6}, {OPTION_RATE, "TB/s", 1e12}, {OPTION_RATE, "GiB/s", MB_GIB}, {OPTION_SIZE, "", 1e9},
+    {OPTION_SIZE, "GB", 1e9},   {OPTION_SIZE, "G", 1e9},     {OPTION_SIZE, "MB", 1e6},       {OPTION_SIZE, "TB", 1e12},
+    {OPTION_SIZE, "B", 1},      {OPTION_SIZE, "MiB", MB_MIB}, {OPTION_SIZE, "GiB", MB_GIB},
+};
+
+/* A positive figure with a unit; 0 when it is none. Only decimal digits start it: strtod would take "inf", "nan" and "0x1p9". */
+static int parse_figure(enum option_kind kind, const char *text, double *out)
+{
+    char *end;
+    if (!strchr("0123456789.", *text) || !*text || (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')))
+        return 0;
+    double value = strtod(text, &end);
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; end != text && i < sizeof units / sizeof *units; i++) {
+        double scaled = value * units[i].value;
+        if (units[i].kind != kind || strcasecmp(end, units[i].name) != 0)
+            continue;
+        if (!(scaled > 0) || scaled > 1e30 || (kind == OPTION_SHARE && scaled > 1))
+            return 0;
+        *out = scaled;
+        return 1;
+    }
+    return 0;
+}
+
 static int set_value(const struct command *command, const struct option *option, const char *value)
 {
     char *end;
@@ -107,6 +143,22 @@ static int set_value(const struct command *command, const struct option *option,
     case OPTION_BYTES:
         if (mb_parse_bytes(value, number) != MB_OK)
             return bad(command, "not a size:", value, "for example 24GiB or 512MiB");
+        return PARSE_GO;
+    case OPTION_SHARE:
+        if (!parse_figure(option->kind, value, option->target))
+            return bad(command, "not a share over 0 and up to 1:", value, "for example 0.7 or 70%");
+        return PARSE_GO;
+    case OPTION_SPEED:
+        if (!parse_figure(option->kind, value, option->target))
+            return bad(command, "not a speed over 0:", value, "in tokens per second, for example 13 or 13.5");
+        return PARSE_GO;
+    case OPTION_RATE:
+        if (!parse_figure(option->kind, value, option->target))
+            return bad(command, "not a rate over 0:", value, "for example 273 or 273GB/s");
+        return PARSE_GO;
+    case OPTION_SIZE:
+        if (!parse_figure(option->kind, value, option->target))
+            return bad(command, "not a size over 0:", value, "for example 21, 21GB (1e9) or 19.6GiB (2^30)");
         return PARSE_GO;
     }
     return PARSE_BAD;

@@ -81,3 +81,21 @@ int open_machine(const char *name, const struct mb_detect_opts *opts, struct mb_
         return open_here(opts ? opts : &none, out, err);
     return is_file(name) ? mb_machine_read(name, out, err) : mb_machine_catalog(name, out, err);
 }
+
+const struct mb_pool *pool_for(const struct mb_machine *machine, double bytes, int *holds)
+{
+    const struct mb_pool *best = NULL;
+    *holds = 0;
+    for (unsigned i = 0; i < machine->n_pools; i++) {
+        const struct mb_pool *pool = machine->pools + i;
+        int fits = pool->capacity_bytes.provenance != MB_UNKNOWN && pool->capacity_bytes.value >= bytes;
+        if (pool->bandwidth_bytes_per_s.provenance == MB_UNKNOWN)
+            continue;
+        if (!best || fits > *holds ||
+            (fits == *holds && pool->bandwidth_bytes_per_s.value > best->bandwidth_bytes_per_s.value)) {
+            best = pool;
+            *holds = fits;
+        }
+    }
+    return best;
+}

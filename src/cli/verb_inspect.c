@@ -381,23 +381,12 @@ static void look_here(const struct mb_model_info *info, struct question *questio
     struct mb_detect_opts opts = {0};
     if (open_here(&opts, &machine, NULL) != MB_OK)
         return;
-    const struct mb_pool *best = NULL;
-    int best_holds = 0;
-    for (unsigned i = 0; i < machine->n_pools; i++) {
-        const struct mb_pool *pool = machine->pools + i;
-        int holds = pool->capacity_bytes.provenance != MB_UNKNOWN && pool->capacity_bytes.value >= (double)info->resident_bytes;
-        if (pool->bandwidth_bytes_per_s.provenance == MB_UNKNOWN)
-            continue;
-        if (!best || holds > best_holds ||
-            (holds == best_holds && pool->bandwidth_bytes_per_s.value > best->bandwidth_bytes_per_s.value)) {
-            best = pool;
-            best_holds = holds;
-        }
-    }
+    int holds;
+    const struct mb_pool *best = pool_for(machine, (double)info->resident_bytes, &holds);
     if (best) {
         question->here_bytes_per_s = best->bandwidth_bytes_per_s.value;
         snprintf(question->here_pool, sizeof question->here_pool, "pool %.20s%s", best->id,
-                 best_holds ? "" : ", too small for this model");
+                 holds ? "" : ", too small for this model");
     }
     mb_machine_free(machine);
 }
