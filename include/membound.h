@@ -641,7 +641,13 @@ struct mb_plan {
     unsigned n_needs;
     const char **warnings;
     unsigned n_warnings;
-    /* For engines' flags: the pool of each layer's parts (index of a pool; MB_PLAN_NOWHERE: there is no such part). */
+    /* For engines' flags: what the machine and the options said. */
+    const enum mb_pool_kind *pool_kinds; /* [n_pools] */
+    const char **pool_raises;            /* [n_pools] mb_pool.raise; NULL entries: none */
+    const char *kv_type_k, *kv_type_v;   /* "F16" */
+    uint32_t n_batch;                    /* tokens of one chunk of prefill */
+    unsigned n_threads;                  /* physical cores of the CPU; 0 unknown */
+    /* ... and the pool of each layer's parts (index of a pool; MB_PLAN_NOWHERE: there is no such part). */
     uint32_t n_layers;
     const uint8_t *core_pool;    /* [n_layers] attention or state, with its cache */
     const uint8_t *ffn_pool;     /* [n_layers] dense FFN */
