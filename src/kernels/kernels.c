@@ -4,7 +4,28 @@
 
 void mb_kernels_init(struct mb_kernels *kernels, unsigned flags)
 {
-    *kernels = (struct mb_kernels){.read_name = "scalar", .read_sum = mb_read_sum_ref};
+    *kernels = (struct mb_kernels){
+        .read_name = "scalar",
+        .read_sum = mb_read_sum_ref,
+        .prepare = mb_prepare_ref,
+        .attention = mb_attention_ref,
+        .rms_norm = mb_rms_norm_ref,
+        .layer_norm = mb_layer_norm_ref,
+        .rope = mb_rope_ref,
+        .softmax = mb_softmax_ref,
+        .glu = mb_glu_ref,
+        .add = mb_add_ref,
+        .mul = mb_mul_ref,
+        .scale = mb_scale_ref,
+        .axpy = mb_axpy_ref,
+        .soft_cap = mb_soft_cap_ref,
+        .sigmoid = mb_sigmoid_ref,
+    };
+    for (uint32_t type = 0; type < MB_TYPE_END; type++) {
+        kernels->dequant[type] = mb_dequant_ref(type);
+        kernels->store[type] = mb_store_ref(type);
+        kernels->matmul[type] = mb_quant_reads(type) ? mb_matmul_ref : NULL;
+    }
 #if defined(__x86_64__)
     if (flags & MB_CPU_AVX2)
         mb_kernels_add_avx2(kernels);

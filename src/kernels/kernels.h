@@ -5,6 +5,11 @@
 #ifndef MB_KERNELS_H
 #define MB_KERNELS_H
 
+#include "kernels/attention.h"
+#include "kernels/matmul.h"
+#include "kernels/ops.h"
+#include "kernels/quant.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,9 +44,27 @@ const char *mb_cpu_simd(unsigned flags);
 /* sum of the 64-bit words of from[bytes], modulo 2^64. The contract stands at mb_read_sum_ref (read_ref.c). */
 typedef uint64_t mb_read_sum_fn(const void *from, size_t bytes);
 
+/* Contracts: quant.h, matmul.h, attention.h, ops.h. */
 struct mb_kernels {
     const char *read_name; /* of read_sum: "scalar", "avx2", "avx512", "neon" */
     mb_read_sum_fn *read_sum;
+    mb_dequant_fn *dequant[MB_TYPE_END]; /* NULL where mb_quant_reads() says no */
+    mb_store_fn *store[MB_TYPE_END];     /* F32, F16, BF16, Q8_0; NULL for others */
+    mb_prepare_fn *prepare;
+    mb_matmul_fn *matmul[MB_TYPE_END]; /* as dequant */
+    unsigned pack_rows;                /* rows of a group in packed order; 0: this level reads file order only */
+    mb_attention_fn *attention;
+    mb_rms_norm_fn *rms_norm;
+    mb_layer_norm_fn *layer_norm;
+    mb_rope_fn *rope;
+    mb_softmax_fn *softmax;
+    mb_glu_fn *glu;
+    mb_add_fn *add;
+    mb_mul_fn *mul;
+    mb_scale_fn *scale;
+    mb_axpy_fn *axpy;
+    mb_soft_cap_fn *soft_cap;
+    mb_sigmoid_fn *sigmoid;
 };
 
 /* The fastest kernels that CPUs with these flags can run. */

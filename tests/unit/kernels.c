@@ -1,23 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Suite for src/kernels: every level that this CPU can run, against the reference. */
-#include "base/base.h"
-#include "kernels/kernels.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stddef.h>
 #include <cmocka.h>
 
-/* Flag sets from none to all; a level counts if this CPU has all its flags. */
-static const unsigned levels[] = {
-    0,
-    MB_CPU_AVX2,
-    MB_CPU_AVX2 | MB_CPU_AVX512,
-    MB_CPU_AVX2 | MB_CPU_AVX512 | MB_CPU_AVX512_VNNI,
-    MB_CPU_NEON,
-    MB_CPU_NEON | MB_CPU_NEON_DOTPROD,
-};
+#include "kernel_levels.h"
 
 static void fill(uint64_t *words, size_t n)
 {
@@ -40,10 +28,9 @@ static void reads_sum_every_word_once(void **state)
     assert_non_null(words);
     uint64_t *block = words + MB_READ_ALIGN / 8;
     for (unsigned l = 0; l < MB_COUNT(levels); l++) {
-        if ((levels[l] & mb_cpu_flags()) != levels[l])
-            continue;
         struct mb_kernels kernels;
-        mb_kernels_init(&kernels, levels[l]);
+        if (!has_level(l, &kernels))
+            continue;
         print_message("%s: read_sum is %s\n", mb_cpu_simd(levels[l]), kernels.read_name);
         for (unsigned s = 0; s < MB_COUNT(sizes); s++) {
             memset(words, 0xa5, largest + 2 * MB_READ_ALIGN);

@@ -195,7 +195,7 @@ static void samples_walk_the_whole_buffer(void **state)
 {
     (void)state;
     struct mb_team *team;
-    const struct mb_kernels kernels = {"noting", note_addresses};
+    const struct mb_kernels kernels = {.read_name = "noting", .read_sum = note_addresses};
     struct mb_stream *stream;
     struct mb_stream_sample sample;
     assert_int_equal(mb_team_start(2, &team, NULL), MB_OK);
@@ -274,7 +274,7 @@ static void a_lie_is_rejected_as_a_whole(void **state)
     (void)state;
     struct mb_machine *machine = machine_of(8 * MIB);
     const struct mb_measure_opts opts = {.quick = 1, .buffer_bytes = 64 * MIB, .no_gpu = 1};
-    const struct mb_kernels liar = {"half", read_half};
+    const struct mb_kernels liar = {.read_name = "half", .read_sum = read_half};
     struct mb_err err;
     assert_int_equal(mb_measure_machine(machine, &opts, &liar, &err), MB_EREJECT);
     assert_non_null(strstr(err.text, "checksum"));

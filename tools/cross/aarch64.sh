@@ -15,12 +15,12 @@ cat > "$out/include/cmocka.h" <<'HEADER'
 #include <string.h>
 struct CMUnitTest { const char *name; void (*run)(void **); };
 #define cmocka_unit_test(f) {#f, f}
-#define check(x) ((x) ? (void)0 : (printf("%s:%d: %s\n", __FILE__, __LINE__, #x), exit(1)))
-#define assert_true(x) check(x)
-#define assert_non_null(x) check((x) != NULL)
-#define assert_int_equal(a, b) check((long long)(a) == (long long)(b))
-#define assert_ptr_equal(a, b) check((void *)(a) == (void *)(b))
-#define assert_string_equal(a, b) check(strcmp(a, b) == 0)
+#define must(x) ((x) ? (void)0 : (printf("%s:%d: %s\n", __FILE__, __LINE__, #x), exit(1)))
+#define assert_true(x) must(x)
+#define assert_non_null(x) must((x) != NULL)
+#define assert_int_equal(a, b) must((long long)(a) == (long long)(b))
+#define assert_ptr_equal(a, b) must((void *)(a) == (void *)(b))
+#define assert_string_equal(a, b) must(strcmp(a, b) == 0)
 #define print_message printf
 #define cmocka_run_group_tests(t, a, b) run_all(t, sizeof(t) / sizeof *(t))
 static int run_all(const struct CMUnitTest *tests, size_t n)
@@ -33,6 +33,9 @@ static int run_all(const struct CMUnitTest *tests, size_t n)
 }
 HEADER
 echo 'typedef struct json_t json_t;' > "$out/include/jansson.h"
-"$cc" -std=c11 -O2 -Wall -Wextra -Wvla -D_GNU_SOURCE -static -Iinclude -Isrc -I"$out/include" -o "$out/test-kernels" \
-    tests/unit/kernels.c src/kernels/cpu_flags.c src/kernels/kernels.c src/kernels/read_ref.c src/kernels/read_neon.c
-"$qemu" "$out/test-kernels"
+for suite in kernels quants matmul ops; do
+    "$cc" -std=c11 -O2 -Wall -Wextra -Wvla -D_GNU_SOURCE -static -Iinclude -Isrc -I"$out/include" -o "$out/test-$suite" \
+        "tests/unit/$suite.c" src/kernels/cpu_flags.c src/kernels/kernels.c src/kernels/pack.c src/kernels/quant_grid.c \
+        src/kernels/*_ref.c src/kernels/*_neon.c src/model/type.c -lm
+    "$qemu" "$out/test-$suite"
+done

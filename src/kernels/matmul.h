@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products: rows of weights of any type times activations. Two steps: prepare brings activations into the form that the
+ * weights' kernels read, once for all matrices that share them; matmul computes some rows for all tokens. Threads split the
+ * units of a prepare and the rows of a matmul as they like; nothing else is shared. */
+#ifndef MB_MATMUL_H
+#define MB_MATMUL_H
+
+#include "kernels/quant.h"
+
+/* What the kernels of a weight type read as activations. */
+enum mb_act {
+    MB_ACT_F32, /* f32, as they are: F32, F16, BF16 and the types that are dequantized on the way */
+    MB_ACT_Q8   /* blocks of 32 8-bit integers with an f32 scale: Q4_0 to Q6_K, IQ4_NL, IQ4_XS, MXFP4 */
+};
+
+/* MB_ACT_Q8 if matrices of the type have integer kernels, else MB_ACT_F32. The same on every level. */
+enum mb_act mb_act_of(uint32_t type);
+
+/* One block of MB_ACT_Q8, also the form of the plane below: block b of token t is at [b * n_tokens + t], so that a kernel
+ * that has unpacked 32 columns of weights finds those columns of all tokens side by side. */
+struct mb_act_block {
+    int8_t q[32];
+    float d;          /* x is about d * q: mb_quant_8() */
+    float sum;        /* d * (sums[0] + sums[1]) */
+    int16_t sums[2];  /* of q[0..15] and q[16..31] */
+    int32_t reserved; /* 0; makes a block 48 bytes, and three of four lie in one line of the cache */
+};
+
+#define MB_ACT_ALIGN 64
+
+/* Bytes of n_tokens rows of n_cols activations in that form; n_cols is a multiple of 32 for MB_ACT_Q8. */
+size_t mb_act_bytes(enum mb_act act, size_t n_cols, size_t n_tokens);
+
+struct mb_prepare {
+    enum mb_act act;
+    void *to;              /* mb_act_bytes(), aligned to MB_ACT_ALIGN */
+    const float *from;     /* row t of the tokens starts at from + index * from_stride */
+    size_t from_stride;    /* floats */
+    const uint32_t *index; /* [n_tokens] which row is token t (MoE: the tokens of one expert); NULL: t */
+    size_t n_cols;         /* 1 or more; a multiple of 32 for MB_ACT_Q8 */
+    size_t n_tokens;
+};
+
+/* Units of a prepare: 32 columns of one token each (the last may be shorter), token after token. */
+static inline size_t mb_prepare_units(const struct mb_prepare *op)
+{
+    return op->n_tokens * ((op->n_cols + 31) / 32);
+}
+
+/* Write units begin <= u < end. MB_ACT_F32: row t, [n_cols] floats, at t * n_cols. MB_ACT_Q8: as above, q and d by
+ * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 1.5. */
+typedef void mb_prepare_fn(const struct mb_prepare *op, size_t begin, size_t end);
+
+/* Row r of the weights, n_cols elements of type, starts at weights + r * row_bytes, in one of two orders:
+ *   packed = 0: as in the file.
+ *   packed = 1: as mb_pack() leaves it. Groups of pack_rows rows lie interleaved; rows after the last whole group are as in the
+ *               file. Group g starts at weights + g * pack_rows * row_bytes: the bytes of a matrix, and of every whole group, are
+ *               the same as in the file.
+ * Weights are aligned as the C type of their block, no more. Kernels read no byte outside the rows that they compute (but may
+ * prefetch beyond). */
+struct mb_matmul {
+    uint32_t type;
+    unsigned packed;
+    const void *weights;
+    size_t row_bytes; /* bytes of a row, no gap: n_cols / block_elements * block_bytes; packed = 0 allows a larger stride */
+    size_t n_rows;
+    size_t n_cols;   /* a multiple of block_elements, and of 32 for MB_ACT_Q8 */
+    const void *x;   /* activations, prepared with mb_act_of(type), the same n_cols and n_tokens */
+    size_t n_tokens; /* 1 or more */
+    float *y;        /* out: element (t, r) at t * y_stride + r */
+    size_t y_stride;
+};
+
+/* Rows that begin and end of a matmul are multiples of (end may also be n_rows), so that no group is cut. */
+#define MB_MATMUL_ROWS 16
+
+/* y[t * y_stride + r] = sum over c of W[r, c] * x[t, c], for begin <= r < end and all tokens; nothing else is written.
+ * The reference forms the sum of exact products in double; x is d * q for MB_ACT_Q8. Others, with u = 2^-24 and
+ * S = sum over c of |W[r, c] * x[t, c]|, minima and offsets counted with their own magnitudes: within (n_cols / 16 + 8) u S for
+ * F32, F16, BF16 and dequantized types, and (n_cols / 32 + 8) 2 u S with S by blocks for the others (integers are exact within
+ * 32 columns). A NaN or infinity in a row or token makes the results that it enters non-finite.
+ * Reads (end - begin) * row_bytes of weights once if n_tokens is small (decode); for many tokens, once per
+ * some tokens, and the activations once per some rows. */
+typedef void mb_matmul_fn(const struct mb_matmul *op, size_t begin, size_t end);
+
+/* ---- packed order ---- */
+
+/* Has the type a packed order? The types with MB_ACT_Q8 have one. */
+int mb_pack_can(uint32_t type);
+
+/* Bring rows [begin, end) of a matrix of n_rows from file order (at from) into packed order (at to, the same offsets).
+ *   rows       in   rows of a group: the pack_rows of the kernels that will read it, 1..64
+ *   begin, end in   multiples of rows; end may also be n_rows
+ * A group is a sequence of blocks, each rows times as long as one block. Within it the fields of the block keep their order;
+ * field by field, its units (4 bytes of quants, or one scale) are interleaved: unit 0 of all rows, unit 1 of all rows, and so on.
+ * So lane r of a vector of 4-byte units belongs to row r, and no sum across lanes is needed.
+ * from and to must not overlap. Reads and writes (end - begin) * row_bytes. */
+void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
+             size_t end);
+
+/* References and shared parts. */
+mb_prepare_fn mb_prepare_ref;
+mb_matmul_fn mb_matmul_ref; /* file order only */
+
+#endif
