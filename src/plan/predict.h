@@ -10,7 +10,7 @@
 #include "plan/load.h"
 #include "plan/profile.h"
 
-enum { MB_COST_POOLS_MAX = 32, MB_TERMS_MAX = 24 };
+enum { MB_COST_POOLS_MAX = 32, MB_TERMS_MAX = 10 * MB_COST_POOLS_MAX };
 
 /* Where a constant of a term comes from. */
 enum mb_known_by {
