@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* membound shard: the law backwards. Bytes read per token from bandwidth and speed, and each of the three from the other two;
- * what that says of a model; and what it rests on. */
+/* membound shard: the law backwards. Bytes read per token from bandwidth and speed, and each of the three from the
+ * other two; what that says of a model; and what it rests on. */
 #include "cli.h"
 
 #include <string.h>
@@ -43,10 +43,14 @@ static char *share_of(double share, char *buf, size_t n)
 static char *value_of(enum mb_shard_found found, double value, char *buf, size_t n)
 {
     switch (found) {
-    case MB_SHARD_SIZE: return size_of(value, buf, n);
-    case MB_SHARD_SPEED: return speed_of(value, buf, n);
-    case MB_SHARD_BANDWIDTH: return mb_format_rate(value, buf, n);
-    default: return share_of(value, buf, n);
+    case MB_SHARD_SIZE:
+        return size_of(value, buf, n);
+    case MB_SHARD_SPEED:
+        return speed_of(value, buf, n);
+    case MB_SHARD_BANDWIDTH:
+        return mb_format_rate(value, buf, n);
+    default:
+        return share_of(value, buf, n);
     }
 }
 
@@ -61,7 +65,8 @@ static void show_answer(const struct screen *screen)
                  shard->assumed ? ", at most" : "");
         break;
     case MB_SHARD_SPEED:
-        snprintf(text, sizeof text, "%s%s", speed_of(shard->tokens_per_s, a, sizeof a), shard->assumed ? ", at most" : "");
+        snprintf(text, sizeof text, "%s%s", speed_of(shard->tokens_per_s, a, sizeof a),
+                 shard->assumed ? ", at most" : "");
         break;
     case MB_SHARD_BANDWIDTH:
         snprintf(text, sizeof text, "%s %s", mb_format_rate(shard->bandwidth_bytes_per_s, a, sizeof a),
@@ -92,7 +97,8 @@ static void show_figures(const struct screen *screen)
         shard->found == MB_SHARD_BANDWIDTH ? "found"
         : screen->bandwidth_from           ? screen->bandwidth_from
                                            : "given");
-    row(table, "speed", speed_of(shard->tokens_per_s, text, sizeof text), shard->found == MB_SHARD_SPEED ? "found" : "given");
+    row(table, "speed", speed_of(shard->tokens_per_s, text, sizeof text),
+        shard->found == MB_SHARD_SPEED ? "found" : "given");
     row(table, "read/token", size_of(shard->size_bytes, text, sizeof text),
         shard->found == MB_SHARD_SIZE ? "found"
         : screen->size_given          ? "given"
@@ -134,8 +140,8 @@ static void experts_text(const struct mb_shard *shard, char *buf, size_t n)
         snprintf(buf, n, "none: attention and what else is always read are more than that; each expert is %s",
                  size_of(shard->expert_bytes, each, sizeof each));
     else if (shard->experts > shard->n_expert)
-        snprintf(buf, n, "more than the %u there are; the model chooses %u, %s each", shard->n_expert, shard->n_expert_used,
-                 size_of(shard->expert_bytes, each, sizeof each));
+        snprintf(buf, n, "more than the %u there are; the model chooses %u, %s each", shard->n_expert,
+                 shard->n_expert_used, size_of(shard->expert_bytes, each, sizeof each));
     else
         snprintf(buf, n, "%.3g of %u%s; the model chooses %u, %s each", shard->experts, shard->n_expert,
                  shard->found == MB_SHARD_SIZE && shard->assumed ? " at most" : "", shard->n_expert_used,
@@ -149,15 +155,15 @@ static void show_model(const struct screen *screen)
     if (!shard->model)
         return;
     struct mb_table *table = mb_table_new(2);
-    snprintf(text, sizeof text, "%s in all; one token reads %s of them (%s)", size_of(shard->resident_bytes, a, sizeof a),
-             size_of(shard->active_bytes, b, sizeof b),
+    snprintf(text, sizeof text, "%s in all; one token reads %s of them (%s)",
+             size_of(shard->resident_bytes, a, sizeof a), size_of(shard->active_bytes, b, sizeof b),
              share_of(shard->resident_bytes > 0 ? shard->active_bytes / shard->resident_bytes : 0, c, sizeof c));
     line(table, "weights", text);
     if (shard->cache_bytes > 0)
         line(table, "cache", size_of(shard->cache_bytes, a, sizeof a));
     if (shard->found == MB_SHARD_SIZE || screen->size_given) {
-        snprintf(text, sizeof text, "%s without the cache: %s of the weights", size_of(shard->weights_bytes, a, sizeof a),
-                 share_of(shard->share, b, sizeof b));
+        snprintf(text, sizeof text, "%s without the cache: %s of the weights",
+                 size_of(shard->weights_bytes, a, sizeof a), share_of(shard->share, b, sizeof b));
         line(table, shard->found == MB_SHARD_SIZE ? "found" : "given", text);
         if (shard->expert_bytes > 0) {
             experts_text(shard, text, sizeof text);
@@ -183,30 +189,41 @@ static void show_verdict(const struct screen *screen)
     double most = shard->bandwidth_bytes_per_s / shard->tokens_per_s;
     double all = screen->size_given ? shard->size_bytes : shard->resident_bytes;
     switch (shard->verdict) {
-    case MB_SHARD_UNTOLD: break;
+    case MB_SHARD_UNTOLD:
+        break;
     case MB_SHARD_BELOW:
-        text = "Nine of ten published runs get more out of their memory. Look for weights that spilled into slower memory, one "
-               "memory channel instead of two, a power limit, a long context that was not counted, or a small model, whose "
+        text = "Nine of ten published runs get more out of their memory. Look for weights that spilled into slower "
+               "memory, one "
+               "memory channel instead of two, a power limit, a long context that was not counted, or a small model, "
+               "whose "
                "fixed time per layer weighs more.";
         break;
-    case MB_SHARD_USUAL: text = "Within what eight of ten published runs reach: the memory explains this speed."; break;
+    case MB_SHARD_USUAL:
+        text = "Within what eight of ten published runs reach: the memory explains this speed.";
+        break;
     case MB_SHARD_NEAR:
         text = "Near the bound: only one of ten published runs reaches that much. Possible, but check the size, the "
                "bandwidth, and that speculation was off.";
         break;
     case MB_SHARD_OVER:
-        snprintf(over, sizeof over,
-                 "More than the memory can deliver, so no such read for every token explains this speed. At most %s are read per "
-                 "token%s%s%s. Either it is a MoE that reads about that much; or speculation (a draft model, next-token "
-                 "prediction) wrote %.3g tokens or more per pass; or this is the speed of the prompt, or of several requests; "
-                 "or the size or the bandwidth is not that of this run.",
-                 size_of(most, a, sizeof a), all > most ? ", " : "", all > most ? share_of(most / all, b, sizeof b) : "",
-                 all > most ? " of it" : "", shard->reads_efficiency);
+        snprintf(
+            over, sizeof over,
+            "More than the memory can deliver, so no such read for every token explains this speed. At most %s are "
+            "read per "
+            "token%s%s%s. Either it is a MoE that reads about that much; or speculation (a draft model, next-token "
+            "prediction) wrote %.3g tokens or more per pass; or this is the speed of the prompt, or of several "
+            "requests; "
+            "or the size or the bandwidth is not that of this run.",
+            size_of(most, a, sizeof a), all > most ? ", " : "", all > most ? share_of(most / all, b, sizeof b) : "",
+            all > most ? " of it" : "", shard->reads_efficiency);
         if (shard->model && shard->n_expert && all > most)
             snprintf(over, sizeof over,
-                     "More than the memory can deliver: the active shard alone would need %s. At most %s are read per token, %s "
-                     "of the weights. Either speculation (a draft model, next-token prediction) wrote %.3g tokens or more per "
-                     "pass; or fewer experts were used; or this is the speed of the prompt, or of several requests; or the model "
+                     "More than the memory can deliver: the active shard alone would need %s. At most %s are read per "
+                     "token, %s "
+                     "of the weights. Either speculation (a draft model, next-token prediction) wrote %.3g tokens or "
+                     "more per "
+                     "pass; or fewer experts were used; or this is the speed of the prompt, or of several requests; or "
+                     "the model "
                      "or the bandwidth is not that of this run.",
                      mb_format_rate(shard->reads_efficiency * shard->bandwidth_bytes_per_s, c, sizeof c),
                      size_of(most, a, sizeof a), share_of(most / all, b, sizeof b), shard->reads_efficiency);
@@ -217,16 +234,19 @@ static void show_verdict(const struct screen *screen)
         return;
     struct mb_table *table = mb_table_new(1);
     mb_table_row(table);
-    mb_table_cell(table, 0, shard->verdict == MB_SHARD_USUAL  ? MB_GOOD
-                            : shard->verdict == MB_SHARD_OVER ? MB_BAD
-                                                              : MB_WARN, text);
+    mb_table_cell(table, 0,
+                  shard->verdict == MB_SHARD_USUAL  ? MB_GOOD
+                  : shard->verdict == MB_SHARD_OVER ? MB_BAD
+                                                    : MB_WARN,
+                  text);
     putchar('\n');
     mb_table_print(table, stdout, 0, screen->terminal.width, screen->terminal.colour);
     mb_table_free(table);
 }
 
 /* Bandwidth of the pool that a model of that size would be read from. */
-static int take_bandwidth(const char *name, double bytes, double *out_bytes_per_s, char *from, size_t n, struct mb_err *err)
+static int take_bandwidth(const char *name, double bytes, double *out_bytes_per_s, char *from, size_t n,
+                          struct mb_err *err)
 {
     struct mb_machine *machine = NULL;
     int holds, code = open_machine(name, NULL, &machine, err);
@@ -240,7 +260,8 @@ static int take_bandwidth(const char *name, double bytes, double *out_bytes_per_
     } else {
         err->code = MB_ENODATA;
         snprintf(err->text, sizeof err->text,
-                 "%.120s: no bandwidth is known; measure it (membound machine --measure) or give --bandwidth", machine->name);
+                 "%.120s: no bandwidth is known; measure it (membound machine --measure) or give --bandwidth",
+                 machine->name);
         code = MB_ENODATA;
     }
     mb_machine_free(machine);
@@ -253,12 +274,15 @@ int verb_shard(int argc, char **argv)
     const char *spec = NULL, *machine = NULL, *kv_type = NULL;
     int json = 0;
     const struct option options[] = {
-        {"bandwidth", OPTION_RATE, &opts.bandwidth_bytes_per_s, "RATE", "of the memory with the weights: 273, 273GB/s, 1.8TB/s"},
+        {"bandwidth", OPTION_RATE, &opts.bandwidth_bytes_per_s, "RATE",
+         "of the memory with the weights: 273, 273GB/s, 1.8TB/s"},
         {"speed", OPTION_SPEED, &opts.tokens_per_s, "N", "measured tokens per second of decoding"},
-        {"size", OPTION_SIZE, &opts.size_bytes, "SIZE", "bytes read per token: 21, 21GB (1e9), 19.6GiB (2^30); dense: the file"},
+        {"size", OPTION_SIZE, &opts.size_bytes, "SIZE",
+         "bytes read per token: 21, 21GB (1e9), 19.6GiB (2^30); dense: the file"},
         {"model", OPTION_TEXT, &spec, "MODEL", "compare with this model (membound inspect --help)"},
         {"on", OPTION_TEXT, &machine, "MACHINE", "bandwidth of a machine: here, a catalog name or FILE.json"},
-        {"efficiency", OPTION_SHARE, &opts.efficiency, "E", "assume that this share of the bandwidth is reached (default 1)"},
+        {"efficiency", OPTION_SHARE, &opts.efficiency, "E",
+         "assume that this share of the bandwidth is reached (default 1)"},
         {"ctx", OPTION_COUNT, &opts.n_ctx, "N", "with N tokens in the model's cache (default 0)"},
         {"kv", OPTION_TEXT, &kv_type, "TYPE", "type of the KV cache: F16 (default), Q8_0, Q4_0, ..."},
         {"json", OPTION_FLAG, &json, NULL, "JSON (docs/json.md)"},
@@ -279,7 +303,7 @@ int verb_shard(int argc, char **argv)
         return parsed == PARSE_STOP ? 0 : 2;
     int n_known = (opts.bandwidth_bytes_per_s > 0 || machine) + (opts.tokens_per_s > 0) + (opts.size_bytes > 0 || spec);
     const char *clash = machine && opts.bandwidth_bytes_per_s > 0 ? "--on and --bandwidth exclude each other"
-                        : (opts.n_ctx || kv_type) && !spec         ? "--ctx and --kv need a --model"
+                        : (opts.n_ctx || kv_type) && !spec        ? "--ctx and --kv need a --model"
                         : n_known < 2 ? "two of --bandwidth (or --on), --speed and --size (or --model) are needed"
                                       : NULL;
     if (clash) {
@@ -301,8 +325,8 @@ int verb_shard(int argc, char **argv)
         struct mb_model_info info = {0};
         if (model)
             mb_model_get_info(model, &info);
-        code = take_bandwidth(machine, model ? (double)info.resident_bytes : opts.size_bytes, &opts.bandwidth_bytes_per_s, from,
-                              sizeof from, &err);
+        code = take_bandwidth(machine, model ? (double)info.resident_bytes : opts.size_bytes,
+                              &opts.bandwidth_bytes_per_s, from, sizeof from, &err);
     }
     if (code == MB_OK)
         code = mb_shard_infer(&opts, &shard, &err);

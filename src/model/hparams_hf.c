@@ -587,6 +587,7 @@ int mb_model_from_hf(const struct mb_safetensors *files, const char *config, siz
     while (begin && path[begin - 1] != '/')
         begin--;
     model->path = mb_arena_text_n(&model->arena, path, n);
+    model->is_directory = 1;
     model->name = mb_arena_text_n(&model->arena, path + begin, n - begin);
     char *text = mb_arena_text_n(&scratch, config, n_config);
     json_t *root = NULL;

@@ -9,7 +9,8 @@
 
 /* Efficiencies (speed * bytes / specified bandwidth) at the 90th, 50th and 10th percentile of the unflagged rows of
  * data/measured.csv that ran on one GPU with at most 1100 tokens in the cache and a file of at least 4 GB: 126 dense
- * rows, 50 of MoE models (their bytes: the file's size times the share that their active shard has here). docs/shard.md. */
+ * rows, 50 of MoE models (their bytes: the file's size times the share that their active shard has here).
+ * docs/shard.md. */
 static const double dense_efficiency[3] = {0.86, 0.73, 0.44};
 static const double moe_efficiency[3] = {0.70, 0.42, 0.23};
 
@@ -39,15 +40,19 @@ static int check(const struct mb_shard_opts *opts, struct mb_err *err)
                  {"efficiency", opts->efficiency}};
     for (unsigned i = 0; i < MB_COUNT(given); i++)
         if (!(given[i].value >= 0) || given[i].value > 1e30)
-            return mb_fail(err, MB_EINVAL, "%s: %g is no possible figure; give one over 0", given[i].name, given[i].value);
+            return mb_fail(err, MB_EINVAL, "%s: %g is no possible figure; give one over 0", given[i].name,
+                           given[i].value);
     if (opts->efficiency > 1)
-        return mb_fail(err, MB_EINVAL, "efficiency: %g is more than the memory can deliver; give a share of 1, such as 0.7",
+        return mb_fail(err, MB_EINVAL,
+                       "efficiency: %g is more than the memory can deliver; give a share of 1, such as 0.7",
                        opts->efficiency);
     int bandwidth = opts->bandwidth_bytes_per_s > 0, speed = opts->tokens_per_s > 0, size = opts->size_bytes > 0;
     if (bandwidth + speed + (size || opts->model) < 2)
-        return mb_fail(err, MB_EINVAL, "shard: two of bandwidth, speed and size (or a model) are needed; give one more");
+        return mb_fail(err, MB_EINVAL,
+                       "shard: two of bandwidth, speed and size (or a model) are needed; give one more");
     if (bandwidth && speed && size && opts->efficiency > 0)
-        return mb_fail(err, MB_EINVAL, "efficiency: bandwidth, speed and size already determine it; leave one of the four out");
+        return mb_fail(err, MB_EINVAL,
+                       "efficiency: bandwidth, speed and size already determine it; leave one of the four out");
     return MB_OK;
 }
 
@@ -86,21 +91,25 @@ static void apply_to_model(struct mb_shard *shard)
 
 static enum mb_shard_verdict judge(double efficiency, const double *typical)
 {
-    return efficiency <= 0              ? MB_SHARD_UNTOLD
-           : efficiency > 1 + ROUNDING  ? MB_SHARD_OVER
-           : efficiency > typical[0]    ? MB_SHARD_NEAR
-           : efficiency >= typical[2]   ? MB_SHARD_USUAL
-                                        : MB_SHARD_BELOW;
+    return efficiency <= 0             ? MB_SHARD_UNTOLD
+           : efficiency > 1 + ROUNDING ? MB_SHARD_OVER
+           : efficiency > typical[0]   ? MB_SHARD_NEAR
+           : efficiency >= typical[2]  ? MB_SHARD_USUAL
+                                       : MB_SHARD_BELOW;
 }
 
 /* The figure that is found, at this efficiency. */
 static double solve(const struct mb_shard *shard, double efficiency)
 {
     switch (shard->found) {
-    case MB_SHARD_SIZE: return shard->bandwidth_bytes_per_s * efficiency / shard->tokens_per_s;
-    case MB_SHARD_SPEED: return shard->bandwidth_bytes_per_s * efficiency / shard->size_bytes;
-    case MB_SHARD_BANDWIDTH: return shard->size_bytes * shard->tokens_per_s / efficiency;
-    default: return shard->size_bytes * shard->tokens_per_s / shard->bandwidth_bytes_per_s;
+    case MB_SHARD_SIZE:
+        return shard->bandwidth_bytes_per_s * efficiency / shard->tokens_per_s;
+    case MB_SHARD_SPEED:
+        return shard->bandwidth_bytes_per_s * efficiency / shard->size_bytes;
+    case MB_SHARD_BANDWIDTH:
+        return shard->size_bytes * shard->tokens_per_s / efficiency;
+    default:
+        return shard->size_bytes * shard->tokens_per_s / shard->bandwidth_bytes_per_s;
     }
 }
 
@@ -116,7 +125,8 @@ int mb_shard_infer(const struct mb_shard_opts *opts, struct mb_shard *out, struc
     if (code != MB_OK)
         return code;
     double model_bytes = shard.active_bytes + shard.cache_bytes;
-    /* With bandwidth and speed it is the size that is asked for, model or not: the model is what it is compared with. */
+    /* With bandwidth and speed it is the size that is asked for, model or not: the model is what it is compared with.
+     */
     if (!(shard.size_bytes > 0) && !(shard.bandwidth_bytes_per_s > 0 && shard.tokens_per_s > 0))
         shard.size_bytes = model_bytes;
     if (!(shard.size_bytes > 0) && !(shard.bandwidth_bytes_per_s > 0 && shard.tokens_per_s > 0))

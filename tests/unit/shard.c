@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Suite for src/plan/shard.c: each of bandwidth, speed and size from the other two and back; what a model makes of it. */
+/* Suite for src/plan/shard.c: each of bandwidth, speed and size from the other two and back; what a model makes of it.
+ */
 #include "base/base.h"
 #include "model/open.h"
 
@@ -43,7 +44,9 @@ static void the_missions_figures(void **state)
     shard = infer((struct mb_shard_opts){.size_bytes = 21e9, .tokens_per_s = 13});
     assert_int_equal(shard.found, MB_SHARD_BANDWIDTH);
     near(shard.bandwidth_bytes_per_s, 273e9);
-    near(infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 13, .efficiency = 0.5}).size_bytes, 10.5e9);
+    near(
+        infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 13, .efficiency = 0.5}).size_bytes,
+        10.5e9);
 }
 
 /* bandwidth, size -> speed -> size and bandwidth again, at any scale and efficiency. */
@@ -57,9 +60,10 @@ static void there_and_back(void **state)
             seed = seed * 6364136223846793005u + 1442695040888963407u;
             random[r] = (double)(seed >> 11) / 9007199254740992.0;
         }
-        double bandwidth = pow(10, 8 + 6 * random[0]), size = pow(10, 6 + 7 * random[1]), efficiency = 0.01 + 0.99 * random[2];
-        struct mb_shard speed =
-            infer((struct mb_shard_opts){.bandwidth_bytes_per_s = bandwidth, .size_bytes = size, .efficiency = efficiency});
+        double bandwidth = pow(10, 8 + 6 * random[0]), size = pow(10, 6 + 7 * random[1]),
+               efficiency = 0.01 + 0.99 * random[2];
+        struct mb_shard speed = infer(
+            (struct mb_shard_opts){.bandwidth_bytes_per_s = bandwidth, .size_bytes = size, .efficiency = efficiency});
         struct mb_shard_opts opts = {
             .bandwidth_bytes_per_s = bandwidth, .tokens_per_s = speed.tokens_per_s, .efficiency = efficiency};
         near(infer(opts).size_bytes, size);
@@ -77,10 +81,11 @@ static void three_figures_give_the_efficiency(void **state)
     static const struct {
         double speed;
         enum mb_shard_verdict verdict;
-    } runs[] = {{3, MB_SHARD_BELOW}, {9, MB_SHARD_USUAL}, {12.5, MB_SHARD_NEAR}, {13.2, MB_SHARD_NEAR}, {14, MB_SHARD_OVER}, {130, MB_SHARD_OVER}};
+    } runs[] = {{3, MB_SHARD_BELOW},   {9, MB_SHARD_USUAL}, {12.5, MB_SHARD_NEAR},
+                {13.2, MB_SHARD_NEAR}, {14, MB_SHARD_OVER}, {130, MB_SHARD_OVER}};
     for (unsigned i = 0; i < MB_COUNT(runs); i++) {
-        struct mb_shard shard =
-            infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .size_bytes = 21e9, .tokens_per_s = runs[i].speed});
+        struct mb_shard shard = infer(
+            (struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .size_bytes = 21e9, .tokens_per_s = runs[i].speed});
         assert_int_equal(shard.found, MB_SHARD_EFFICIENCY);
         near(shard.efficiency, runs[i].speed / 13);
         assert_int_equal(shard.verdict, runs[i].verdict);
@@ -115,15 +120,18 @@ static void a_model_tells_its_experts(void **state)
         assert_true(fabs(infer(opts).experts - 7) < 1e-6);
     }
     /* All experts are all that a pass could read: the weights but the embedding's rows. */
-    struct mb_shard all = infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .size_bytes = law.resident_bytes, .model = model});
+    struct mb_shard all =
+        infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .size_bytes = law.resident_bytes, .model = model});
     assert_true(all.experts > 128 && all.experts < 132);
     /* Too fast for the shared part alone. */
-    struct mb_shard fast = infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 2000, .model = model});
+    struct mb_shard fast =
+        infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 2000, .model = model});
     assert_true(fast.experts < 0);
     assert_int_equal(fast.verdict, MB_SHARD_OVER);
     mb_model_free(model);
     model = open_spec("Qwen3-8B@Q4_K_M");
-    struct mb_shard dense = infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 936e9, .tokens_per_s = 150, .model = model});
+    struct mb_shard dense =
+        infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 936e9, .tokens_per_s = 150, .model = model});
     near(dense.expert_bytes, 0);
     assert_int_equal(dense.verdict, MB_SHARD_USUAL);
     assert_true(dense.share > 1); /* 6.24 GB of 5.03 GB: it ran below the bound */
@@ -166,7 +174,8 @@ static void json_has_its_keys(void **state)
     (void)state;
     struct mb_model *model = open_spec("gpt-oss-20b");
     char *text;
-    struct mb_shard shard = infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 50, .model = model});
+    struct mb_shard shard =
+        infer((struct mb_shard_opts){.bandwidth_bytes_per_s = 273e9, .tokens_per_s = 50, .model = model});
     assert_int_equal(mb_shard_json(&shard, &text, NULL), MB_OK);
     json_t *root = mb_json_parse(text, strlen(text), "shard", NULL);
     assert_non_null(root);
