@@ -196,7 +196,7 @@ static void add_offload(struct mb_emit *emit, const struct dialect *dialect, str
     }
     const char *size = gib(emit, bytes);
     /* ik_llama.cpp counts the output last: it is offloaded only when -ngl is more than all layers. */
-    uint32_t ngl = n_on + after + (!dialect->ik || emit->first == 0);
+    uint32_t beside = after + (!dialect->ik || emit->first == 0), ngl = n_on + beside;
     if (size)
         mb_emit_flag(emit, mb_emit_text(emit, "-ngl %u", ngl),
                      mb_emit_text(emit, "%u of %u layers%s on the GPU%s, less what follows: %s of weights", n_on,
@@ -204,7 +204,7 @@ static void add_offload(struct mb_emit *emit, const struct dialect *dialect, str
     if (emit->n_devices > 1) {
         const char *split = "", *why = "";
         for (unsigned i = 0; split && why && i < emit->n_devices; i++) {
-            uint32_t share = emit->on_device[i] + ((int)i == last ? after + 1 : 0);
+            uint32_t share = emit->on_device[i] + ((int)i == last ? beside : 0);
             split = mb_emit_text(emit, "%s%s%u", split, i ? "," : "", share);
             why = mb_emit_text(emit, "%s%s%u layers %s", why, i ? ", " : "", emit->on_device[i],
                                plan->pool_ids[emit->devices[i]]);

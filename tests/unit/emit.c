@@ -238,15 +238,17 @@ static void forget(struct engine *engine)
         regfree(&engine->rules[i]);
 }
 
-/* Layer n_all is the output. */
+/* Layer n_all is the output. The fork counts it only when all layers are offloaded. */
 static unsigned pool_of_layer(const struct engine *engine, unsigned layer)
 {
-    unsigned slots = engine->n_all + !engine->ik;
-    unsigned start = engine->ngl < slots ? slots - engine->ngl : 0, active = engine->ngl < slots ? engine->ngl : slots;
-    if (engine->ik && layer == engine->n_all) {
-        if (engine->ngl <= engine->n_all)
+    unsigned slots = engine->n_all + 1, active = engine->ngl < slots ? engine->ngl : slots;
+    unsigned start = slots - active;
+    if (engine->ik) {
+        if (layer == engine->n_all && engine->ngl <= engine->n_all)
             return 0;
-        layer--;
+        start = engine->ngl < engine->n_all ? engine->n_all - engine->ngl : 0;
+        if (layer == engine->n_all)
+            layer = start + active - 1;
     }
     if (layer < start)
         return 0;
