@@ -20,10 +20,9 @@ enum mb_act mb_act_of(uint32_t type);
  * that has unpacked 32 columns of weights finds those columns of all tokens side by side. */
 struct mb_act_block {
     int8_t q[32];
-    float d;          /* x is about d * q: mb_quant_8() */
-    float sum;        /* d * (sums[0] + sums[1]) */
-    int16_t sums[2];  /* of q[0..15] and q[16..31] */
-    int32_t reserved; /* 0; makes a block 48 bytes, and three of four lie in one line of the cache */
+    float d;       /* x is about d * q: mb_quant_8() */
+    float sum;     /* d * (sum of q): offsets and minima of weights are multiplied by it */
+    float half[2]; /* the same of q[0..15] and q[16..31] */
 };
 
 #define MB_ACT_ALIGN 64
@@ -98,7 +97,13 @@ int mb_pack_can(uint32_t type);
 void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
              size_t end);
 
-/* References and shared parts. */
+/* Fields of a block in order, for kernels that interleave on the way: n_units units of unit bytes each; unit 0 ends them. */
+struct mb_pack_field {
+    uint8_t unit, n_units;
+};
+const struct mb_pack_field *mb_pack_fields(uint32_t type);
+
+/* References. */
 mb_prepare_fn mb_prepare_ref;
 mb_matmul_fn mb_matmul_ref; /* file order only */
 

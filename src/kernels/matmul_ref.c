@@ -27,10 +27,9 @@ void mb_prepare_ref(const struct mb_prepare *op, size_t begin, size_t end)
             int sums[2] = {0};
             for (int i = 0; i < 32; i++)
                 sums[i / 16] += to->q[i];
-            to->sums[0] = (int16_t)sums[0];
-            to->sums[1] = (int16_t)sums[1];
             to->sum = to->d * (float)(sums[0] + sums[1]);
-            to->reserved = 0;
+            for (int h = 0; h < 2; h++)
+                to->half[h] = to->d * (float)sums[h];
         } else {
             size_t n = op->n_cols - block * 32 < 32 ? op->n_cols - block * 32 : 32;
             memcpy((float *)op->to + token * op->n_cols + block * 32, from, n * sizeof *from);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading memory with AVX2. Contract: read_ref.c. Compiled with -mavx2, called only where the flags say so. */
-#include "kernels/kernels.h"
+#include "kernels/x86_avx2.h"
 
 #include <assert.h>
 #include <immintrin.h>
@@ -33,4 +33,5 @@ void mb_kernels_add_avx2(struct mb_kernels *kernels)
 {
     kernels->read_name = "avx2";
     kernels->read_sum = read_sum_avx2;
+    mb_kernels_add_avx2_matmul(kernels);
 }

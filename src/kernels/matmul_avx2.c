@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products and their activations with AVX2. Contract: matmul.h. */
+#include "kernels/lanes_avx2.h"
+#include "kernels/matmul_float.h"
+#include "kernels/matmul_packed.h"
+#include "kernels/x86_avx2.h"
+
+#include <math.h>
+
+/* mb_quant_8() of 32 floats; the bytes are stored in order, the sums of their halves returned. */
+static float quant_8(int8_t *to, const float *from, int sums[2])
+{
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256 x[4];
+    __m256i most = _mm256_setzero_si256(), q[4];
+    for (int i = 0; i < 4; i++) {
+        x[i] = _mm256_loadu_ps(from + 8 * i);
+        most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(x[i]), magnitude));
+    }
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    float max = mb_f32_of_bits((uint32_t)_mm_cvtsi128_si32(m));
+    if (!(max >= 0x1p-100f && max < INFINITY)) {
+        memset(to, 0, 32);
+        sums[0] = sums[1] = 0;
+        return max < 1 ? 0 : NAN;
+    }
+    __m256 inverse = _mm256_set1_ps(127 / max);
+    for (int i = 0; i < 4; i++)
+        q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x[i], inverse));
+    /* Packing works within 128 bits; the permutation restores the order. */
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    bytes = _mm256_permutevar8x32_epi32(bytes, order);
+    _mm256_storeu_si256((__m256i *)(void *)to, bytes);
+    /* Sums of eight bytes, made positive by 128. */
+    __m256i by_8 = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+    __m128i a = _mm256_castsi256_si128(by_8), b = _mm256_extracti128_si256(by_8, 1);
+    sums[0] = _mm_cvtsi128_si32(a) + _mm_extract_epi16(a, 4) - 16 * 128;
+    sums[1] = _mm_cvtsi128_si32(b) + _mm_extract_epi16(b, 4) - 16 * 128;
+    return max / 127;
+}
+
+static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
+{
+    if (op->act != MB_ACT_Q8) {
+        mb_prepare_ref(op, begin, end);
+        return;
+    }
+    size_t per_token = op->n_cols / 32, token = begin / per_token, block = begin % per_token;
+    for (size_t u = begin; u < end; u++) {
+        struct mb_act_block *to = (struct mb_act_block *)op->to + block * op->n_tokens + token;
+        int sums[2];
+        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32, sums);
+        to->sum = to->d * (float)(sums[0] + sums[1]);
+        to->half[0] = to->d * (float)sums[0];
+        to->half[1] = to->d * (float)sums[1];
+        if (++block == per_token) {
+            block = 0;
+            token++;
+        }
+    }
+}
+
+static void store_f16(void *to, const float *from, size_t n)
+{
+    uint16_t *half = to;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(half + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    mb_store_ref(MB_TYPE_F16)(half + i, from + i, n - i);
+}
+
+static void store_q8_0(void *to, const float *from, size_t n)
+{
+    struct mb_block_q8_0 *block = to;
+    for (size_t b = 0; b < n / 32; b++, from += 32) {
+        int sums[2];
+        block[b].d = mb_f16_of_f32(quant_8(block[b].qs, from, sums));
+    }
+}
+
+void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels)
+{
+    add_packed(kernels);
+    add_float(kernels);
+    kernels->prepare = prepare;
+    kernels->store[MB_TYPE_F16] = store_f16;
+    kernels->store[MB_TYPE_Q8_0] = store_q8_0;
+}
