@@ -606,11 +606,11 @@ struct mb_plan_depth {
     struct mb_speed decode;
 };
 
-/* Another way to place the same model, for comparison. */
+/* Another way to place the same model, or another engine with its own best placement, for comparison. */
 struct mb_plan_other {
-    const char *name; /* "layers in order until full", "experts in RAM", "all in ram" */
+    const char *name; /* "layers in order until full", "all experts in host memory", "with llama.cpp:vulkan" */
     int fits;
-    double tokens_per_s;
+    double tokens_per_s; /* at placed_depth */
 };
 
 /* Read it freely; it lives until mb_plan_free(), and needs neither machine nor model any longer. */
@@ -634,9 +634,12 @@ struct mb_plan {
     unsigned n_terms;
     struct mb_term *prefill_terms;
     unsigned n_prefill_terms;
+    uint64_t placed_depth;      /* tokens in the cache for which this placement is the fastest: half of the context */
+    double placed_tokens_per_s; /* its decode speed there, to compare with others */
     struct mb_plan_other *others;
     unsigned n_others;
-    const char *bottleneck; /* one sentence */
+    const char *bottleneck; /* one sentence; if it does not fit: how much is missing */
+    const char *reserved_for; /* what is kept for others, and on what grounds; NULL: nothing */
     const char **needs;     /* what would make it fit, one sentence each; none if it fits */
     unsigned n_needs;
     const char **warnings;

@@ -11,7 +11,7 @@
 enum option_kind {
     OPTION_FLAG,   /* int *: set to 1 */
     OPTION_TEXT,   /* const char **: the argument */
-    OPTION_COUNT,  /* uint64_t *: a whole number, 0 and up */
+    OPTION_COUNT,  /* uint64_t *: a whole number, 0 and up; "32k" is 32768 */
     OPTION_NUMBER, /* double *: any number, 0 and up; a comma between thousands is ignored: "2,500" */
     OPTION_BYTES,  /* uint64_t *: a size of memory, "24GiB"; a bare number is in GiB */
     /* double *: positive figures. A bare number is in the first unit. */
@@ -123,9 +123,13 @@ int finish_output(int code);
 int verb_home(int argc, char **argv);
 int verb_machine(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_plan(int argc, char **argv);
 int verb_shard(int argc, char **argv);
 
 /* The machine as a screen for people; full adds processors, links and series. */
 void show_machine(const struct mb_machine *machine, int full);
+
+/* A plan as a screen for people; explain adds the terms that its speeds are sums of. */
+void show_plan(const struct mb_plan *plan, int explain);
 
 #endif

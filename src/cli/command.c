@@ -133,6 +133,10 @@ static int set_value(const struct command *command, const struct option *option,
     case OPTION_COUNT:
         errno = 0;
         *number = strtoull(value, &end, 10);
+        if (end != value && (*end == 'k' || *end == 'K') && *number <= UINT64_MAX / 1024) {
+            *number *= 1024; /* as contexts are written */
+            end++;
+        }
         if (errno || end == value || *end || *value == '-')
             return bad(command, "not a whole number:", value, "for example 8");
         return PARSE_GO;

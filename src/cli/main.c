@@ -11,6 +11,7 @@ static const struct {
 } verbs[] = {
     {"inspect", verb_inspect, "what is in a model, and what one token of it reads"},
     {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
+    {"plan", verb_plan, "where a model's bytes go on a machine, and how fast it will be"},
     {"shard", verb_shard, "bytes read per token from bandwidth and speed, and back"},
 };
 
