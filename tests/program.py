@@ -222,6 +222,38 @@ class Program(unittest.TestCase):
         model = json.loads(self.run_it("inspect", "tiny-llama-Q8_0", "--json", env=env))
         self.assertEqual(model["path"], str(cache / "tiny-llama-Q8_0.gguf"))
 
+    def test_plan(self):
+        moe = ("plan", "gpt-oss-120b", "--on", "PC RTX 3090, 64 GB DDR5")
+        for args in (moe, moe + ("--explain",), ("plan", "Qwen3-8B", "--on", "DGX H100", "--ctx", "32k"),
+                     ("plan", "Llama-3.3-70B", "--on", "PC 2x RTX 3090, 64 GB DDR5", "--kv", "Q8_0", "--engine", "llama.cpp:vulkan")):
+            for env in ({"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}):
+                text = self.run_it(*args, env=env)
+                self.assertLessEqual(self.widest(text), 80, args)
+                self.assertEqual(text.isascii(), env["LC_ALL"] == "C")
+        plan = json.loads(self.run_it(*moe, "--ctx", "16k", "--json", "--explain"))
+        self.assertEqual((plan["ctx"], plan["fits"], plan["engine"]), (16384, True, "llama.cpp:cuda"))
+        self.assertEqual({row["pool"] for row in plan["placement"] if row["group"] == "attention"}, {"vram0"})
+        self.assertAlmostEqual(sum(term["seconds"] for term in plan["terms"]), 1 / plan["decode"]["tokens_per_s"], places=9)
+        for pool in plan["pools"]:
+            self.assertEqual(pool["used_bytes"], pool["weights"] + pool["kv"] + pool["buffers"] + pool["reserved"])
+        self.assertIn("--n-cpu-moe", self.run_it(*moe, "--emit", "llama.cpp"))
+        text = self.run_it("plan", "Qwen3-32B@Q8_0", "--on", "MacBook Pro M4 Max 36 GB", expect=1)
+        self.assertIn("what would make it fit", text)
+        self.assertLessEqual(self.widest(text), 80)
+        here = json.loads(self.run_it("plan", "Qwen3-0.6B", "--json", "--apps", "1GiB"))
+        self.assertTrue(here["fits"])
+        tree = str(ROOT / "tests/trees/rtx3090x2")
+        self.refused(2, "plan", names=["MODEL"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--ctx", "1000000", names=["40960"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--engine", "abacus", names=["abacus"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--root", tree, names=["--root"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--emit", "llama.cpp", "--json", names=["--emit"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--emit", "abacus", names=["abacus"])
+        self.refused(2, "plan", "Qwen3-8B", "--on", "DGX Spark", "--batch", "1000000", names=["--batch"])
+        bad = self.home / "slow.json"
+        bad.write_text('{"name": "mute", "pools": [{"id": "ram", "kind": "system", "capacity_bytes": 68719476736}]}')
+        self.refused(1, "plan", "Qwen3-8B", "--on", str(bad), names=["mute"])
+
     def test_shard(self):
         """The law backwards: the mission's figures, units, a model, and what can't be."""
         def shard(*args):

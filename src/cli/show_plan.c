@@ -56,11 +56,22 @@ static char *read_of(double bytes, char *buf, size_t n)
 /* "0.8 s", "14 s", "3.5 minutes" */
 static char *wait_of(double seconds, char *buf, size_t n)
 {
-    if (seconds < 99.5)
+    if (seconds < 0.95)
+        snprintf(buf, n, "%.2g s", seconds);
+    else if (seconds < 99.5)
         snprintf(buf, n, seconds < 9.95 ? "%.1f s" : "%.0f s", seconds);
     else
         snprintf(buf, n, seconds < 597 ? "%.1f minutes" : "%.0f minutes", seconds / 60);
     return buf;
+}
+
+static void paragraph(const struct screen *screen, unsigned indent, enum mb_style style, const char *text)
+{
+    struct mb_table *table = mb_table_new(1);
+    mb_table_row(table);
+    mb_table_cell(table, 0, style, text);
+    mb_table_print(table, stdout, indent, screen->terminal.width, screen->terminal.colour);
+    mb_table_free(table);
 }
 
 static void show_head(const struct screen *screen)
@@ -113,6 +124,14 @@ static void widths_of(const double sizes[SEGMENTS], unsigned out[SEGMENTS])
     out[widest] += BAR - sum; /* rounding, one or two, goes to the widest; unsigned arithmetic wraps back */
 }
 
+/* A pool of unknown size, or a card that this plan leaves alone. */
+static int is_idle(const struct mb_plan *plan, unsigned i)
+{
+    const struct mb_plan_pool *pool = &plan->pools[i];
+    return !(pool->capacity_bytes > 0) ||
+           (plan->fits && plan->pool_kinds[i] == MB_POOL_VRAM && !pool->weights_bytes && !pool->kv_bytes);
+}
+
 static void show_bars(const struct screen *screen)
 {
     const struct mb_plan *plan = screen->plan;
@@ -127,7 +146,7 @@ static void show_bars(const struct screen *screen)
         double sizes[SEGMENTS];
         unsigned widths[SEGMENTS];
         char used[32], whole[32];
-        if (!(pool->capacity_bytes > 0))
+        if (is_idle(plan, i))
             continue;
         sizes_of(pool, sizes);
         widths_of(sizes, widths);
@@ -157,6 +176,7 @@ static void show_memory(const struct screen *screen)
     const struct mb_plan *plan = screen->plan;
     static const char *const headings[] = {"GiB", "weights", "cache", "buffers", "reserved", "free", "memory"};
     struct mb_table *table = mb_table_new(7);
+    char idle[300] = "";
     heading("memory", &screen->terminal);
     show_bars(screen);
     putchar('\n');
@@ -164,8 +184,10 @@ static void show_memory(const struct screen *screen)
         mb_table_column(table, c, headings[c], c && c < 6 ? MB_RIGHT : MB_LEFT);
     for (unsigned i = 0; i < plan->n_pools; i++) {
         double sizes[SEGMENTS];
-        if (!(plan->pools[i].capacity_bytes > 0))
+        if (is_idle(plan, i)) {
+            append(idle, sizeof idle, "%s%.16s", *idle ? ", " : "Not used: ", plan->pool_ids[i]);
             continue;
+        }
         sizes_of(&plan->pools[i], sizes);
         mb_table_row(table);
         mb_table_cell(table, 0, MB_BOLD, plan->pool_ids[i]);
@@ -178,14 +200,14 @@ static void show_memory(const struct screen *screen)
     }
     mb_table_print(table, stdout, 2, screen->terminal.width, screen->terminal.colour);
     mb_table_free(table);
+    if (*idle) {
+        append(idle, sizeof idle, ".");
+        paragraph(screen, 2, MB_PLAIN, idle);
+    }
     if (plan->reserved_for) {
-        struct mb_table *note = mb_table_new(1);
         char text[300];
         snprintf(text, sizeof text, "Reserved: %.280s.", plan->reserved_for);
-        mb_table_row(note);
-        mb_table_cell(note, 0, MB_DIM, text);
-        mb_table_print(note, stdout, 2, screen->terminal.width, screen->terminal.colour);
-        mb_table_free(note);
+        paragraph(screen, 2, MB_DIM, text);
     }
 }
 
@@ -300,18 +322,15 @@ static void show_speeds(const struct screen *screen)
     mb_table_free(table);
     for (unsigned i = 0; i < 3; i++) {
         if (plan->ttft_s[i] > 0)
-            append(text, sizeof text, "%s%s for a prompt of %s", *text ? ", " : "", wait_of(plan->ttft_s[i], wait, sizeof wait),
-                   prompts[i]);
+            append(text, sizeof text, "%s%s tokens after %s", *text ? ", of " : "First token of a prompt of ", prompts[i],
+                   wait_of(plan->ttft_s[i], wait, sizeof wait));
     }
-    if (*text)
-        printf("  First token after %s.\n", text);
-    if (plan->bottleneck) {
-        struct mb_table *why = mb_table_new(1);
-        mb_table_row(why);
-        mb_table_cell(why, 0, MB_PLAIN, plan->bottleneck);
-        mb_table_print(why, stdout, 2, screen->terminal.width, screen->terminal.colour);
-        mb_table_free(why);
+    if (*text) {
+        append(text, sizeof text, ".");
+        paragraph(screen, 2, MB_PLAIN, text);
     }
+    if (plan->bottleneck)
+        paragraph(screen, 2, MB_PLAIN, plan->bottleneck);
 }
 
 static void show_others(const struct screen *screen)
@@ -381,12 +400,8 @@ void show_plan(const struct mb_plan *plan, int explain)
         show_speeds(&screen);
         show_others(&screen);
     } else {
-        struct mb_table *why = mb_table_new(1);
-        mb_table_row(why);
-        mb_table_cell(why, 0, MB_BAD, plan->bottleneck ? plan->bottleneck : "It does not fit.");
         putchar('\n');
-        mb_table_print(why, stdout, 0, screen.terminal.width, screen.terminal.colour);
-        mb_table_free(why);
+        paragraph(&screen, 0, MB_BAD, plan->bottleneck ? plan->bottleneck : "It does not fit.");
         show_list(&screen, "what would make it fit", plan->needs, plan->n_needs);
     }
     if (explain && plan->fits) {

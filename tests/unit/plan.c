@@ -246,8 +246,8 @@ static void test_needs_hold(void **unused)
 {
     (void)unused;
     struct mb_machine *machine = open_machine("PC RTX 4060 Ti 16 GB, 32 GB DDR5");
-    struct mb_model *model = open_spec("Qwen3-32B@Q8_0");
-    struct mb_plan_opts opts = {.n_ctx = 40960};
+    struct mb_model *model = open_spec("Llama-3.3-70B@Q5_K_M");
+    struct mb_plan_opts opts = {.n_ctx = 16384};
     struct mb_plan *plan = plan_with(machine, model, &opts);
     unsigned long long ctx = 0;
     char quant[40] = "";
@@ -269,9 +269,9 @@ static void test_needs_hold(void **unused)
     assert_true(*quant);
     mb_model_free(model);
     char spec[80];
-    snprintf(spec, sizeof spec, "Qwen3-32B@%s", quant);
+    snprintf(spec, sizeof spec, "Llama-3.3-70B@%s", quant);
     model = open_spec(spec);
-    opts.n_ctx = 40960;
+    opts.n_ctx = 16384;
     plan = plan_with(machine, model, &opts);
     assert_true(plan->fits);
     mb_plan_free(plan);
