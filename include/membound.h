@@ -682,6 +682,67 @@ int mb_plan_json(const struct mb_plan *plan, int explain, char **out, struct mb_
 int mb_plan_emit(const struct mb_plan *plan, const struct mb_model *model, const char *target, char **out, struct mb_err *err);
 const char *const *mb_emit_names(size_t *out_n);
 
+/* ---- several machines ------------------------------------------------------------------------ */
+
+/* A model that is larger than one machine, over several: layers in order, machine after machine, for engines that do that
+ * (llama.cpp with RPC, vLLM with Ray, exo). docs/cluster.md states what is counted. */
+
+/* What a layer range costs on one machine. */
+struct mb_cluster_node {
+    const char *machine;
+    int is_main;                     /* the program and the embedding are here; the output, with the last layers */
+    uint32_t first_layer, n_layers;  /* n_layers 0: not needed */
+    uint64_t weights_bytes, kv_bytes, buffers_bytes;
+    double room_bytes;               /* for all three */
+    double seconds, seconds_at_ctx;  /* per token, with an empty cache and with n_ctx tokens in it */
+    double prefill_seconds;          /* of 512 tokens */
+    unsigned n_devices;              /* what the engine lists there: its GPUs, or one CPU */
+    uint32_t on_device[8];           /* layers */
+    uint32_t cpu_layers;             /* beside GPUs: layers of which something lies in RAM; only on the main machine */
+};
+
+struct mb_cluster {
+    const char *model, *quant, *engine;
+    int fits;
+    uint64_t n_ctx, model_bytes;
+    struct mb_cluster_node *nodes; /* in the order of the layers; the main machine is the last */
+    unsigned n_nodes, n_used;
+    const char *link;              /* "10GbE" */
+    struct mb_figure link_bytes_per_s, link_latency_s;
+    unsigned n_hops;               /* transfers per token, one after the other */
+    double hop_bytes;              /* of each */
+    double link_seconds;           /* of all, per token */
+    double link_share, prefill_link_share; /* of the time of a token, of a prompt */
+    struct mb_speed decode, decode_at_ctx, prefill; /* prefill of 512 tokens */
+    double ttft_s[3];              /* prompts of 1k, 8k, 32k; 0: longer than n_ctx */
+    const char *alone;             /* the best of these machines by itself; NULL: the model fits none */
+    double alone_tokens_per_s;
+    const char **needs;            /* what would make it fit */
+    unsigned n_needs;
+    const char **notes;
+    unsigned n_notes;
+    struct mb_kv_opts kv;
+    void *owner; /* private to the library */
+};
+
+/* Divide the model so that decoding is fastest, and predict.
+ *   machines  in   [n_machines] 2 to 16; the first is the main one; the same may stand there several times
+ *   link      in   between any two: one of mb_link_names(), or "1.1GB/s", or with the time of one transfer, "1.1GB/s,80us"
+ *   opts      in   as for one machine; may be NULL
+ *   out       out  written only on MB_OK, also if it does not fit; free with mb_cluster_free()
+ * Returns MB_OK; MB_EINVAL: too few machines, a link; else as mb_plan_make(). Pure. */
+int mb_cluster_make(const struct mb_machine *const *machines, unsigned n_machines, const char *link,
+                    const struct mb_model *model, const struct mb_plan_opts *opts, struct mb_cluster **out, struct mb_err *err);
+void mb_cluster_free(struct mb_cluster *cluster);
+const char *const *mb_link_names(size_t *out_n);
+
+/* As JSON text (docs/json.md, "cluster"); free with mb_text_free(). MB_OK; MB_ENOMEM. */
+int mb_cluster_json(const struct mb_cluster *cluster, char **out, struct mb_err *err);
+
+/* Commands for each machine; target is "llama.cpp", "vllm" or "exo". Returns as mb_plan_emit(). */
+int mb_cluster_emit(const struct mb_cluster *cluster, const struct mb_model *model, const char *target, char **out,
+                    struct mb_err *err);
+
 /* ---- the inverse problem --------------------------------------------------------------------- */
 
 /* The law, bandwidth * efficiency = speed * bytes read per token, solved for what is missing. docs/shard.md says what is

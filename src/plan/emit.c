@@ -191,9 +191,10 @@ static void put_safe(FILE *out, const char *text, size_t n)
         fputc((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i], out);
 }
 
-/* A comment, wrapped at 80 columns. */
-static void comment(FILE *out, const char *indent, const char *text)
+void mb_emit_comment(FILE *out, const char *indent, const char *text)
 {
+    if (!text)
+        return;
     size_t column = 0, hang = strlen(indent);
     const char *p = text;
     while (*p) {
@@ -229,12 +230,12 @@ void mb_emit_head(const struct mb_emit *emit, FILE *out)
              plan->model ? plan->model : "(unnamed)", plan->quant ? ", " : "", plan->quant ? plan->quant : "",
              plan->machine, mb_format_bytes((double)plan->model_bytes, size, sizeof size),
              (unsigned long long)plan->n_ctx);
-    comment(out, " ", text);
+    mb_emit_comment(out, " ", text);
     snprintf(text, sizeof text, "predicted for %.60s: %.3g tokens/s (%.3g to %.3g), prompt %.3g tokens/s", plan->engine,
              plan->decode.tokens_per_s, plan->decode.low, plan->decode.high, plan->prefill.tokens_per_s);
-    comment(out, " ", text);
+    mb_emit_comment(out, " ", text);
     for (unsigned i = 0; i < emit->n_notes; i++)
-        comment(out, " ", emit->notes[i]);
+        mb_emit_comment(out, " ", emit->notes[i]);
 }
 
 int mb_emit_close(struct mb_emit *emit, FILE *file, char **text, char **out, struct mb_err *err)
@@ -271,7 +272,7 @@ int mb_emit_command(struct mb_emit *emit, const char *program, char **out, struc
         /* Long values are seen in the command itself. */
         int shown = strlen(flag) <= 24 ? (int)strlen(flag) : (int)strcspn(flag, " ");
         snprintf(left, sizeof left, "   %-*.*s ", (int)width, shown, flag);
-        comment(file, left, emit->flags[i].why);
+        mb_emit_comment(file, left, emit->flags[i].why);
     }
     fprintf(file, "%s", program);
     const char *line = strrchr(program, '\n');

@@ -69,6 +69,14 @@ void mb_emit_note(struct mb_emit *emit, const char *note);
 int mb_emit_command(struct mb_emit *emit, const char *program, char **out, struct mb_err *err);
 void mb_emit_head(const struct mb_emit *emit, FILE *out);
 
+/* A comment of a shell, wrapped at 80 columns; indent stands before its first line, and as blanks before the others.
+ * NULL text: none. */
+void mb_emit_comment(FILE *out, const char *indent, const char *text);
+
+/* The hub's name or the directory of safetensors, as a shell word; NULL with err filled where the model is a GGUF file.
+ */
+const char *mb_emit_hub_model(struct mb_emit *emit, const char *engine, struct mb_err *err);
+
 /* A stream into memory: its text goes to *out. Returns MB_OK or MB_ENOMEM. */
 int mb_emit_close(struct mb_emit *emit, FILE *file, char **text, char **out, struct mb_err *err);
 

@@ -154,8 +154,7 @@ static int is_hub_type(const char *quant)
     return 0;
 }
 
-/* The directory or repository that holds safetensors; NULL with err filled where the plan was made for GGUF. */
-static const char *hub_model(struct mb_emit *emit, const char *engine, struct mb_err *err)
+const char *mb_emit_hub_model(struct mb_emit *emit, const char *engine, struct mb_err *err)
 {
     if (emit->model->is_directory)
         return mb_emit_path(emit, emit->info.path);
@@ -183,7 +182,7 @@ int mb_emit_vllm(struct mb_emit *emit, char **out, struct mb_err *err)
         return mb_fail(err, MB_ENOTSUP, "vllm: this plan uses no GPU; use --emit llama.cpp");
     if (!kv)
         return mb_fail(err, MB_ENOTSUP, "vllm: its cache has 16 or 8 bits; plan with --kv F16 or Q8_0");
-    const char *name = hub_model(emit, "vllm", err);
+    const char *name = mb_emit_hub_model(emit, "vllm", err);
     if (!name)
         return emit->arena.failed ? mb_fail_memory(err) : MB_ENOTSUP;
     double used = 0;
