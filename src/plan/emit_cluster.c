@@ -159,7 +159,7 @@ static int write_llama(struct writer *w, struct mb_err *err)
 {
     const struct mb_cluster *cluster = w->cluster;
     const struct mb_cluster_node *last = &cluster->nodes[cluster->n_nodes - 1];
-    const char *split = "", *servers = "", *names = "";
+    const char *split = "", *servers = "";
     unsigned number = 2;
     /* Blocks for next-token prediction come after the layers and count with them. */
     uint32_t n_layers = 0, after = w->emit.model->n_layers_all - w->emit.model->hp.n_layers;
@@ -183,7 +183,6 @@ static int write_llama(struct writer *w, struct mb_err *err)
         }
         if (node->is_main)
             continue;
-        names = mb_emit_text(&w->emit, "%sNODE%u=node%u   # the address of %s\n", names, number, number, node->machine);
         servers = mb_emit_text(&w->emit, "%s%s$NODE%u:50052", servers, *servers ? "," : "", number);
         fputs("#\n", w->out);
         mb_emit_comment(w->out, " ",
@@ -197,7 +196,7 @@ static int write_llama(struct writer *w, struct mb_err *err)
                                                         w->emit.info.quant ? w->emit.info.quant : "F16");
     if (!w->emit.info.path && path)
         path = mb_emit_path(&w->emit, path);
-    if (!path || !split || !servers || !names)
+    if (!path || !split || !servers)
         return mb_fail_memory(err);
     fputs("#\n", w->out);
     mb_emit_comment(w->out, " ",
@@ -207,12 +206,13 @@ static int write_llama(struct writer *w, struct mb_err *err)
     if (!w->emit.info.path)
         mb_emit_comment(w->out, " ",
                         "No file was named: the model was counted from the catalog. Put the path of yours after -m.");
-    for (const char *line = names; *line;) {
-        size_t n = strcspn(line, "\n");
-        const char *mark = strchr(line, '#');
-        fprintf(w->out, "%.*s", (int)(mark - line), line);
-        mb_emit_comment(w->out, " ", mb_arena_text_n(&w->emit.arena, mark + 2, n - (size_t)(mark + 2 - line)));
-        line += n + 1;
+    number = 2;
+    for (unsigned i = 0; i + 1 < cluster->n_nodes; i++) {
+        if (!cluster->nodes[i].n_layers)
+            continue;
+        fprintf(w->out, "NODE%u=node%u   ", number, number);
+        mb_emit_comment(w->out, " ", mb_emit_text(&w->emit, "the address of %.40s", cluster->nodes[i].machine));
+        number++;
     }
     fprintf(w->out, "llama-server -m %s \\\n    --rpc \"%s\" \\\n    -ngl %u -ts %s -c %llu -fa on", path, servers,
             n_layers + after + 1, split, (unsigned long long)cluster->n_ctx);
