@@ -56,8 +56,8 @@ INLINE void decode_float(load_fn *read, size_t element, mb_dequant_fn *one, cons
 }
 
 /* y of n tokens and n_rows rows (+)= panel * x over n_cols columns. */
-INLINE void multiply_panel(const float *panel, const float *x, size_t x_stride, size_t n_cols, float *y, size_t y_stride, size_t n,
-                           size_t n_rows, int is_first)
+INLINE void multiply_panel(const float *panel, const float *x, size_t x_stride, size_t n_cols, float *y, size_t y_stride,
+                           size_t n, size_t n_rows, int is_first)
 {
     vf sum[FLOAT_TOKENS][2];
     float part[PANEL_ROWS];

@@ -222,7 +222,8 @@ INLINE void block_q3_k(struct tile *tile, const char *at)
     for (int k = 0; k < 8; k++) {
         vi w[8];
         for (int i = 0; i < 8; i++)
-            w[i] = either(bits(load(at + LANES * (32 + k / 4 * 32 + 4 * i)), k % 4 * 2, 3), bit_of(load(at + LANES * 4 * i), k, 2));
+            w[i] = either(bits(load(at + LANES * (32 + k / 4 * 32 + 4 * i)), k % 4 * 2, 3),
+                          bit_of(load(at + LANES * 4 * i), k, 2));
         vf scale[2], bias[2];
         for (int h = 0; h < 2; h++) {
             scale[h] = times(d, to_float(lane_add(lane_bits(scales[k / 2], (k % 2 * 2 + h) * 8, 255), -32)));

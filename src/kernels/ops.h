@@ -41,8 +41,8 @@ enum mb_glu {
 };
 
 /* y[i] of gate[i] and up[i]; in place with either. up NULL: the activation alone (as if up were 1; not MB_GLU_SWIGLU_OAI).
- * alpha (1.702) and limit (7) count for MB_GLU_SWIGLU_OAI only. Within 8 u |y| + 2^-126 for finite input, and for GELU
- * 8 u |gate * up|. */
+ * alpha (1.702) and limit (7) count for MB_GLU_SWIGLU_OAI only. Within (8 + 2 |gate|) u |y| for finite input, for
+ * MB_GLU_GELU and _ERF within 8 u |gate * up|; 2^-126 (1 + |gate|) (1 + |up|) more. */
 typedef void mb_glu_fn(float *y, const float *gate, const float *up, size_t n, enum mb_glu glu, float alpha, float limit);
 
 /* y[i] = a[i] + b[i]; in place with either. Exact. */

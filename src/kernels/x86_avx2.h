@@ -6,5 +6,6 @@
 #include "kernels/kernels.h"
 
 void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels);
+void mb_kernels_add_avx2_ops(struct mb_kernels *kernels);
 
 #endif

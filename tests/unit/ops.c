@@ -115,7 +115,9 @@ static void check_elementwise(struct rows *r, const struct mb_kernels *k, const 
             for (size_t i = 0; i < r->n; i++) {
                 double product = fabs((double)r->a[i]) * (with_up ? fabs((double)r->b[i]) : 1);
                 int relative = glu != MB_GLU_GELU && glu != MB_GLU_GELU_ERF;
-                near(r, "glu", level, i, 8 * U * (relative ? fabs((double)r->want[i]) : product) + 0x1p-126);
+                near(r, "glu", level, i,
+                     U * (relative ? (8 + 2 * fabs((double)r->a[i])) * fabs((double)r->want[i]) : 8 * product) +
+                         0x1p-126 * (1 + fabs((double)r->a[i])) * (1 + (up ? fabs((double)up[i]) : 1)));
             }
         }
     mb_add_ref(r->want, r->a, r->b, r->n);
