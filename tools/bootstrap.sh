@@ -21,6 +21,7 @@ lib:jansson:libjansson-dev:jansson-devel:jansson:jansson
 lib:hwloc:libhwloc-dev:hwloc-devel:hwloc:hwloc
 lib:sqlite3:libsqlite3-dev:sqlite-devel:sqlite:sqlite
 lib:libcurl:libcurl4-openssl-dev:libcurl-devel:curl:curl
+lib:libpcre2-8:libpcre2-dev:pcre2-devel:pcre2:pcre2
 lib:cmocka:libcmocka-dev:libcmocka-devel:cmocka:cmocka
 lib:vulkan:libvulkan-dev:vulkan-loader-devel:vulkan-headers:vulkan-headers
 cmd:glslc:glslc:glslc:shaderc:shaderc
