@@ -143,14 +143,16 @@ FILTER(indent)
 
 FILTER(truncate)
 {
-    struct mb_tv text = mb_targ_text(run, v[0]), end = v[3].kind == MB_T_MISSING ? mb_tv_text("...", 3) : mb_targ_text(run, v[3]);
+    struct mb_tv text = v[0], end = v[3].kind == MB_T_MISSING ? mb_tv_text("...", 3) : mb_targ_text(run, v[3]);
     int64_t length = mb_targ_int(run, v[1], 255), leeway = mb_targ_int(run, v[4], 5), n = mb_tv_length(run, text);
     int64_t keep = length - mb_tv_length(run, end);
     (void)args;
     if (mb_trun_failed(run) || keep < 0 || leeway < 0 || leeway > INT64_MAX / 2 || length > INT64_MAX / 2)
         return mb_trun_fail(run, MB_EFORMAT, "truncate: the length or leeway is too small or too large");
     if (n <= length + leeway)
-        return text;
+        return text; /* of any kind that has a length */
+    if (text.kind != MB_T_TEXT)
+        return mb_targ_text(run, text);
     struct mb_tv cut = mb_tv_text(text.s, mb_utf8_offset(text.s, text.n, (size_t)keep));
     if (!mb_tv_truth(run, v[2]))
         for (uint32_t i = cut.n; i > 0; i--)

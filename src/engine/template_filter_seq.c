@@ -148,16 +148,18 @@ static struct mb_tv sort_items(struct mb_trun *run, struct keyed *keyed, uint32_
     return out;
 }
 
-/* The key to sort by: a list with one value per path of attribute ("a.b,c"). */
+/* The key to sort by: a list with one value per path of attribute ("a.b,c"). A list, because lists whose items are equal
+ * are in order even when such items have none. */
 static struct mb_tv sort_key(struct mb_trun *run, struct mb_tv item, struct mb_tv attribute, int folded)
 {
     const struct mb_tv none = {.kind = MB_T_MISSING};
-    if (attribute.kind != MB_T_TEXT || !attribute.n || !memchr(attribute.s, ',', attribute.n)) {
-        item = mb_top_path(run, item, attribute, none);
-        return folded ? fold_case(run, item) : item;
-    }
     struct mb_tv key = mb_tv_seq(run, MB_T_LIST, 0);
     size_t from = 0;
+    if (attribute.kind != MB_T_TEXT) {
+        item = mb_top_path(run, item, attribute, none);
+        mb_tseq_add(run, key.seq, folded ? fold_case(run, item) : item);
+        return key;
+    }
     while (from <= attribute.n && !mb_trun_failed(run)) {
         size_t end = from;
         while (end < attribute.n && attribute.s[end] != ',')
@@ -169,11 +171,14 @@ static struct mb_tv sort_key(struct mb_trun *run, struct mb_tv item, struct mb_t
     return key;
 }
 
-static struct keyed *with_keys(struct mb_trun *run, struct items in, struct mb_tv attribute, int folded)
+/* Each item with the value of its attribute (fallback where that is undefined, unless MISSING or none). */
+static struct keyed *with_keys(struct mb_trun *run, struct items in, struct mb_tv attribute, struct mb_tv fallback, int folded)
 {
     struct keyed *keyed = in.n ? mb_trun_alloc(run, in.n, sizeof *keyed) : NULL;
-    for (uint32_t i = 0; keyed && i < in.n && !mb_trun_failed(run); i++)
-        keyed[i] = (struct keyed){sort_key(run, in.at[i], attribute, folded), in.at[i]};
+    for (uint32_t i = 0; keyed && i < in.n && !mb_trun_failed(run); i++) {
+        struct mb_tv key = mb_top_path(run, in.at[i], attribute, fallback);
+        keyed[i] = (struct keyed){folded ? fold_case(run, key) : key, in.at[i]};
+    }
     return keyed;
 }
 
@@ -183,7 +188,9 @@ FILTER(sort)
     (void)args;
     if (!walk(run, v[0], &in))
         return v[0];
-    struct keyed *keyed = with_keys(run, in, v[3], !mb_tv_truth(run, v[2]));
+    struct keyed *keyed = in.n ? mb_trun_alloc(run, in.n, sizeof *keyed) : NULL;
+    for (uint32_t i = 0; keyed && i < in.n && !mb_trun_failed(run); i++)
+        keyed[i] = (struct keyed){sort_key(run, in.at[i], v[3], !mb_tv_truth(run, v[2])), in.at[i]};
     return sort_items(run, keyed, in.n, mb_tv_truth(run, v[1]));
 }
 
@@ -215,7 +222,7 @@ static struct mb_tv extreme(struct mb_trun *run, struct mb_tv *v, int greatest)
         return v[0];
     if (!in.n)
         return mb_tv_undefined(MB_U_TEXT, mb_tv_text("No aggregated item, sequence was empty.", 39), 0);
-    struct keyed *keyed = with_keys(run, in, v[2], !mb_tv_truth(run, v[1]));
+    struct keyed *keyed = with_keys(run, in, v[2], (struct mb_tv){.kind = MB_T_MISSING}, !mb_tv_truth(run, v[1]));
     uint32_t best = 0;
     for (uint32_t i = 1; i < in.n && !mb_trun_failed(run); i++) {
         int order = mb_tv_compare(run, keyed[i].key, keyed[best].key, greatest ? ">" : "<");
@@ -262,14 +269,8 @@ FILTER(groupby)
     (void)args;
     if (!walk(run, v[0], &in))
         return v[0];
-    int folded = !mb_tv_truth(run, v[3]);
-    struct mb_tv sorted, groups = mb_tv_seq(run, MB_T_LIST, 0), last = {0};
-    struct keyed *keyed = in.n ? mb_trun_alloc(run, in.n, sizeof *keyed) : NULL;
-    for (uint32_t i = 0; keyed && i < in.n && !mb_trun_failed(run); i++) {
-        struct mb_tv key = mb_top_path(run, in.at[i], v[1], v[2]);
-        keyed[i] = (struct keyed){folded ? fold_case(run, key) : key, in.at[i]};
-    }
-    sorted = sort_items(run, keyed, in.n, 0);
+    struct keyed *keyed = with_keys(run, in, v[1], v[2], !mb_tv_truth(run, v[3]));
+    struct mb_tv sorted = sort_items(run, keyed, in.n, 0), groups = mb_tv_seq(run, MB_T_LIST, 0), last = {0};
     for (uint32_t i = 0; i < in.n && !mb_trun_failed(run); i++) {
         if (!i || !mb_tv_equal(run, last, keyed[i].key)) {
             struct mb_tv name = mb_top_path(run, sorted.seq->items[i], v[1], v[2]);

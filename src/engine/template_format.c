@@ -231,7 +231,9 @@ struct mb_tv mb_text_percent(struct mb_trun *run, struct mb_tv text, struct mb_t
         }
         percent_one(run, &buf, &spec, minus, v);
     }
-    if (used < n && !by_name && args.kind != MB_T_DICT && args.kind != MB_T_LIST && !mb_trun_failed(run))
+    /* As in Python, what can be asked for an item may be left over, unless it is a tuple or a text. */
+    int may_remain = args.kind == MB_T_DICT || args.kind == MB_T_LIST || args.kind == MB_T_RANGE || args.kind == MB_T_UNDEFINED;
+    if (used < n && !by_name && !may_remain && !mb_trun_failed(run))
         return mb_trun_fail(run, MB_EFORMAT, "not all arguments converted during string formatting");
     return mb_tbuf_text(run, &buf);
 }

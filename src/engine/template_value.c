@@ -383,8 +383,8 @@ int mb_tv_items(struct mb_trun *run, struct mb_tv v, struct mb_tv **out, uint32_
         mb_trun_fail(run, MB_EFORMAT, "'%s' object is not iterable", mb_tv_type(v));
         return 0;
     }
-    *out = v.seq->items + v.seq->at;
     *n = v.seq->n - v.seq->at;
+    *out = *n ? v.seq->items + v.seq->at : NULL;
     if (v.kind == MB_T_ITER)
         v.seq->at = v.seq->n;
     return 1;
