@@ -806,6 +806,126 @@ int mb_shard_infer(const struct mb_shard_opts *opts, struct mb_shard *out, struc
 /* The same as JSON text (docs/json.md, "shard"); free with mb_text_free(). MB_OK; MB_ENOMEM. */
 int mb_shard_json(const struct mb_shard *shard, char **out, struct mb_err *err);
 
+/* ---- the engine ----------------------------------------------------------------------------- */
+
+/* Runs a model on the CPU. An engine holds the weights and is shared; a session is one sequence of tokens with its cache and
+ * its threads. docs/engine.md says what is run and how; a model that can be inspected but not run fails with MB_ENOTSUP and
+ * the name of the part that is missing.
+ *
+ *   struct mb_model *model; struct mb_engine *engine; struct mb_session *session;
+ *   mb_model_open("model.gguf", NULL, &model, &err);
+ *   mb_engine_open(model, NULL, &engine, &err);
+ *   mb_session_open(engine, NULL, &session, &err);
+ *   mb_session_eval(session, tokens, n, NULL, &err);
+ *   const float *logits = mb_session_logits(session, 0);
+ */
+struct mb_engine;
+struct mb_session;
+
+enum mb_load_mode {
+    MB_LOAD_MMAP,     /* the file is mapped: starts at once, pages come as they are read */
+    MB_LOAD_COPY,     /* read into memory in the order that streams best */
+    MB_LOAD_SYNTHETIC /* random blocks of the right types and shapes; the only way for models without a file */
+};
+
+/* Zero-initialise for defaults. */
+struct mb_engine_opts {
+    enum mb_load_mode load;
+    uint64_t seed;         /* MB_LOAD_SYNTHETIC */
+    uint64_t memory_bytes; /* weights may take that much; 0: what the OS says is free */
+    unsigned n_threads;    /* that load; 0: every hardware thread */
+    mb_progress_fn *progress; /* may be NULL; called by the calling thread */
+    void *user;
+    const volatile int *cancel; /* may be NULL; set to non-zero to stop */
+};
+
+/* Load the weights of a model.
+ *   model  in   borrowed; must outlive the engine
+ *   opts   in   may be NULL
+ *   out    out  [1] written only on MB_OK; free with mb_engine_free() after all its sessions
+ * Returns MB_OK; MB_ENOTSUP: a part that is not run, err names it; MB_ENOMEM: more than is free, err says how much and what
+ * would fit; MB_ENOENT, MB_EIO: the file; MB_EFORMAT: a tensor or value that does not fit the others; MB_EINVAL: a model
+ * without a file that is not to be synthetic; MB_ECANCEL. */
+int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *opts, struct mb_engine **out,
+                   struct mb_err *err);
+void mb_engine_free(struct mb_engine *engine);
+
+/* What one part of a pass did. */
+struct mb_op_time {
+    const char *op;    /* "qkv", "ffn_up", "attention", ... */
+    int layer;         /* -1: none */
+    uint32_t n_tokens; /* of the pass */
+    uint64_t bytes;    /* weights and cache that it read: what mb_model_traffic() charges; of experts, those chosen */
+    double seconds;
+};
+typedef void mb_op_time_fn(void *user, const struct mb_op_time *time);
+
+/* Zero-initialise for defaults. */
+struct mb_session_opts {
+    unsigned n_threads; /* 0: every hardware thread */
+    uint32_t n_ctx;     /* tokens that fit; 0: 4096, or the model's limit if that is less */
+    uint32_t n_batch;   /* tokens of one chunk of prefill, 1..512; 0: 512 */
+    uint32_t n_logits;  /* rows of logits that are kept, 1..n_batch; 0: one */
+    const char *type_k, *type_v; /* of the cache: "F16" (NULL), "F32", "Q8_0" */
+    mb_op_time_fn *on_op; /* NULL: ops are not timed, which costs nothing */
+    void *user;
+};
+
+/* Start a session: its threads, its cache and all its buffers. Nothing is allocated after that. The calling thread becomes one of
+ * its threads and is bound to a CPU until mb_session_free(); it alone may call mb_session_eval() and mb_session_free(). Any
+ * number of sessions may share an engine; their passes take turns.
+ * Returns MB_OK; MB_ERANGE: an option out of range; MB_EINVAL: a cache type; MB_ENOTSUP: heads that the cache type can't hold;
+ * MB_ENOMEM; MB_ENOHW. */
+int mb_session_open(struct mb_engine *engine, const struct mb_session_opts *opts, struct mb_session **out,
+                    struct mb_err *err);
+void mb_session_free(struct mb_session *session);
+
+/* How to evaluate. Zero-initialise for defaults. */
+struct mb_eval_opts {
+    int all_logits; /* keep logits after each token, not only after the last; then n_tokens <= n_logits */
+    int no_logits;  /* keep none */
+    mb_progress_fn *progress; /* may be NULL; called after each chunk */
+    void *user;
+    const volatile int *cancel; /* may be NULL; may be set by another thread: evaluation ends within one layer */
+};
+
+/* Append tokens (ids from 0 on) to the sequence. opts may be NULL.
+ * Returns MB_OK; MB_ERANGE: no tokens, an id outside the vocabulary, more than the context holds, or too many logits;
+ * MB_ECANCEL: the sequence holds the chunks that were complete; MB_EFORMAT: logits that are no numbers: the weights are
+ * damaged; MB_EINVAL: the wrong thread. On other codes than MB_ECANCEL and MB_EFORMAT nothing has changed. */
+int mb_session_eval(struct mb_session *session, const int32_t *tokens, size_t n_tokens, const struct mb_eval_opts *opts,
+                    struct mb_err *err);
+
+/* Logits after token i of the last call if all were kept, else i = 0: after its last token. [n_vocab] floats that stay until
+ * the next call; NULL: none. */
+const float *mb_session_logits(const struct mb_session *session, size_t i);
+uint32_t mb_session_n_vocab(const struct mb_session *session);
+
+/* The tokens of the sequence, *out_n of them; they stay until the next call. */
+const int32_t *mb_session_tokens(const struct mb_session *session, size_t *out_n);
+uint32_t mb_session_n_ctx(const struct mb_session *session);
+
+/* Keep the first n tokens and forget the others, to go on from there. Returns how many are kept: n, or less where a sliding
+ * window has already dropped cells that the next token would see (then 0), or where fewer are there. */
+size_t mb_session_truncate(struct mb_session *session, size_t n);
+
+/* Write the sequence and its cache to a file, whole or not at all; and read it into a session of the same model and cache types,
+ * whose own sequence it replaces.
+ * save: MB_OK; MB_EWRITE; MB_ENOMEM. restore: MB_OK; MB_ENOENT; MB_EIO; MB_EFORMAT: not such a file, damaged, or of another model
+ * or other options; MB_ERANGE: longer than the context; MB_ENOMEM. On failure the session is empty. */
+int mb_session_save(const struct mb_session *session, const char *path, struct mb_err *err);
+int mb_session_restore(struct mb_session *session, const char *path, struct mb_err *err);
+
+/* What a session takes. */
+struct mb_session_info {
+    uint64_t weights_bytes; /* in memory of this process; a mapped file takes none */
+    uint64_t cache_bytes, buffer_bytes;
+    unsigned n_threads;
+    int is_bound;     /* each thread on a CPU of its own */
+    const char *simd; /* of the kernels: "avx2", ... */
+};
+void mb_session_get_info(const struct mb_session *session, struct mb_session_info *out);
+
 #ifdef __cplusplus
 }
 #endif

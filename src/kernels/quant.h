@@ -4,8 +4,8 @@
  * finite give elements that are not finite; no bit pattern is undefined.
  *
  * Every type of type.h but the integers (I8 to I64), F64, Q8_1 and Q8_K can be read; mb_quant_reads() says so. */
-#ifndef MB_QUANT_H
-#define MB_QUANT_H
+#ifndef MB_KERNELS_QUANT_H
+#define MB_KERNELS_QUANT_H
 
 #include "model/type.h"
 

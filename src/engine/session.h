@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Engines and sessions: what the public handles are. */
+#ifndef MB_SESSION_H
+#define MB_SESSION_H
+
+#include "engine/forward.h"
+
+#include <pthread.h>
+
+struct mb_engine {
+    const struct mb_model *model; /* borrowed */
+    struct mb_kernels kernels;
+    struct mb_weights *weights;
+    struct mb_program program;
+    struct mb_arena arena;
+    uint64_t fingerprint; /* of the model: prefixes of one are no use to another */
+    const char *simd;
+    /* Passes of all sessions take turns in the order in which they ask: two at once would only share one memory. */
+    pthread_mutex_t lock;
+    pthread_cond_t turned;
+    uint64_t next_ticket, serving;
+};
+
+struct mb_session {
+    struct mb_engine *engine;
+    struct mb_arena arena;
+    struct mb_team *team;
+    struct mb_kv_cache cache;
+    struct mb_pass pass;
+    pthread_t owner;
+    void *buffers;
+    size_t buffer_bytes;
+    uint32_t n_ctx, n_batch, n_logits;
+    int32_t *tokens;    /* [n_ctx] */
+    size_t n_tokens;    /* the sequence */
+    size_t n_written;   /* positions that the cache was written for: rings have lost what lies a ring before the last */
+    size_t n_kept;      /* rows of logits of the last call */
+};
+
+/* Take and end a turn of the engine. */
+void mb_engine_take_turn(struct mb_engine *engine);
+void mb_engine_end_turn(struct mb_engine *engine);
+
+#endif
