@@ -11,11 +11,12 @@ _membound() {
     case $prev in
     --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --save) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --threads | --ctx | --batch | --bandwidth | --speed | --size | --efficiency | --apps) return ;;
+    --threads | --ctx | --batch | --bandwidth | --speed | --size | --efficiency | --apps | --nodes) return ;;
     --model) mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur"); return ;;
     --on) mapfile -t COMPREPLY < <(compgen -W here -- "$cur"; compgen -f -X '!*.json' -- "$cur"); return ;;
     --engine) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama mlx vllm membound" -- "$cur"); return ;;
-    --emit) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama lmstudio vllm mlx" -- "$cur"); return ;;
+    --emit) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama lmstudio vllm mlx exo" -- "$cur"); return ;;
+    --link) mapfile -t COMPREPLY < <(compgen -W "1GbE 10GbE 25GbE 100GbE 200GbE usb4 thunderbolt5 thunderbolt5-rdma" -- "$cur"); return ;;
     --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
@@ -30,7 +31,7 @@ _membound() {
     shard) mapfile -t COMPREPLY < <(compgen -W "--bandwidth --speed --size --model --on --efficiency --ctx --kv --json --help" -- "$cur") ;;
     plan)
         if [[ $cur == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "--on --ctx --apps --kv --batch --engine --emit --explain --json --no-gpu --software-gpu --root --help" -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W "--on --nodes --link --ctx --apps --kv --batch --engine --emit --explain --json --no-gpu --software-gpu --root --help" -- "$cur")
         else
             mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur")
         fi

@@ -240,6 +240,7 @@ class Program(unittest.TestCase):
         text = self.run_it("plan", "Qwen3-32B@Q8_0", "--on", "MacBook Pro M4 Max 36 GB", expect=1)
         self.assertIn("what would make it fit", text)
         self.assertLessEqual(self.widest(text), 80)
+        self.run_it()  # measures, if nothing was measured yet
         here = json.loads(self.run_it("plan", "Qwen3-0.6B", "--json", "--apps", "1GiB"))
         self.assertTrue(here["fits"])
         tree = str(ROOT / "tests/trees/rtx3090x2")
@@ -253,6 +254,44 @@ class Program(unittest.TestCase):
         bad = self.home / "slow.json"
         bad.write_text('{"name": "mute", "pools": [{"id": "ram", "kind": "system", "capacity_bytes": 68719476736}]}')
         self.refused(1, "plan", "Qwen3-8B", "--on", str(bad), names=["mute"])
+
+    def test_emit(self):
+        """Each target either prints something that says what it does, or one line that names a target that can."""
+        moe = ("plan", "gpt-oss-120b", "--on", "PC RTX 3090, 64 GB DDR5", "--emit")
+        dense = ("plan", "Qwen3-8B", "--on", "PC RTX 4090, 64 GB DDR5", "--emit")
+        mac = ("plan", "Qwen3-8B", "--on", "MacBook Pro M4 Max 64 GB", "--emit")
+        for args in (moe + ("llama.cpp",), moe + ("ik_llama.cpp",), dense + ("llama.cpp",), dense + ("ollama",), dense + ("lmstudio",),
+                     mac + ("mlx",), mac + ("llama.cpp",), ("plan", "Qwen3-8B@BF16", "--on", "PC RTX 4090, 64 GB DDR5", "--emit", "vllm")):
+            text = self.run_it(*args)
+            self.assertTrue(text.startswith("# "), args)
+            self.assertIn("predicted for", text)
+            self.assertLessEqual(max(len(line) for line in text.splitlines() if line.startswith("#")), 80, args)
+            self.assertEqual(self.stderr, "", args)
+        for args in (moe + ("ollama",), moe + ("lmstudio",), dense + ("vllm",), moe + ("mlx",), dense + ("mlx",)):
+            self.refused(4, *args, names=["llama.cpp"])
+
+    def test_cluster(self):
+        big = ("plan", "Qwen3-235B-A22B@Q4_K_M", "--on", "DGX Spark")
+        plan = json.loads(self.run_it(*big, "--on", "DGX Spark", "--link", "200GbE", "--json"))
+        self.assertTrue(plan["fits"])
+        self.assertEqual(sum(node["n_layers"] for node in plan["nodes"]), 94)
+        seconds = sum(node["seconds_per_token"] for node in plan["nodes"]) + plan["link"]["seconds_per_token"]
+        self.assertAlmostEqual(plan["decode"]["tokens_per_s"] * seconds, 1, places=6)
+        self.assertLess(plan["link"]["share"], 0.05)
+        for args in (big + ("--nodes", "3"), big + ("--on", "Mac Studio M3 Ultra 256 GB", "--link", "thunderbolt5"),
+                     big + ("--nodes", "2", "--link", "1.1GB/s,80us", "--emit", "exo"), big + ("--nodes", "2", "--emit", "llama.cpp")):
+            self.assertLessEqual(self.widest(self.run_it(*args)), 80, args)
+        self.assertIn("--rpc", self.run_it(*big, "--nodes", "2", "--emit", "llama.cpp"))
+        none = json.loads(self.run_it("plan", "Qwen3-235B-A22B@Q8_0", "--on", "Mac mini M4 Pro 48 GB", "--nodes", "2", "--json", expect=1))
+        self.assertFalse(none["fits"])
+        self.assertTrue(none["needs"])
+        self.assertLessEqual(self.widest(self.run_it("plan", "Qwen3-235B-A22B@Q8_0", "--on", "Mac mini M4 Pro 48 GB", "--nodes", "2", expect=1)), 80)
+        self.refused(2, *big, "--link", "10GbE", names=["--link"])
+        self.refused(2, *big, "--nodes", "2", "--link", "string", names=["string", "10GbE"])
+        self.refused(2, *big, "--nodes", "17", names=["--nodes"])
+        self.refused(2, *big, "--nodes", "2", "--explain", names=["--explain"])
+        self.refused(2, *big, "--on", "DGX Spark", "--nodes", "2", names=["--nodes"])
+        self.refused(2, *big, "--nodes", "2", "--emit", "ollama", names=["exo"])
 
     def test_shard(self):
         """The law backwards: the mission's figures, units, a model, and what can't be."""

@@ -11,6 +11,7 @@
 enum option_kind {
     OPTION_FLAG,   /* int *: set to 1 */
     OPTION_TEXT,   /* const char **: the argument */
+    OPTION_TEXTS,  /* struct text_list *: the option may stand there several times */
     OPTION_COUNT,  /* uint64_t *: a whole number, 0 and up; "32k" is 32768 */
     OPTION_NUMBER, /* double *: any number, 0 and up; a comma between thousands is ignored: "2,500" */
     OPTION_BYTES,  /* uint64_t *: a size of memory, "24GiB"; a bare number is in GiB */
@@ -19,6 +20,13 @@ enum option_kind {
     OPTION_SPEED, /* tokens per second: "13", "13 tok/s" */
     OPTION_RATE,  /* bytes per second: "273", "273GB/s" */
     OPTION_SIZE   /* bytes, in the units of rates: "21" and "21GB" are 21e9, "19.6GiB" */
+};
+
+enum { MAX_TEXTS = 16 };
+
+struct text_list {
+    const char *items[MAX_TEXTS];
+    unsigned n;
 };
 
 struct option {
@@ -131,5 +139,19 @@ void show_machine(const struct mb_machine *machine, int full);
 
 /* A plan as a screen for people; explain adds the terms that its speeds are sums of. */
 void show_plan(const struct mb_plan *plan, int explain);
+
+/* A plan over several machines. */
+struct cluster_question {
+    const char *const *machines; /* the first is the main one */
+    unsigned n_machines;
+    const char *link, *spec;
+    const struct mb_detect_opts *detect; /* for "here" */
+    const struct mb_plan_opts *opts;
+    const char *emit; /* a target; NULL: the plan itself */
+    int json;
+};
+
+/* Make it and print it; returns the exit code. */
+int plan_cluster(const struct cluster_question *question);
 
 #endif

@@ -130,6 +130,15 @@ static int set_value(const struct command *command, const struct option *option,
             return bad(command, "empty argument of", option->name, "give a name");
         *(const char **)option->target = value;
         return PARSE_GO;
+    case OPTION_TEXTS: {
+        struct text_list *list = option->target;
+        if (!*value)
+            return bad(command, "empty argument of", option->name, "give a name");
+        if (list->n == MAX_TEXTS)
+            return bad(command, "too many times:", option->name, "16 at most");
+        list->items[list->n++] = value;
+        return PARSE_GO;
+    }
     case OPTION_COUNT:
         errno = 0;
         *number = strtoull(value, &end, 10);

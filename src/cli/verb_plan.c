@@ -64,11 +64,14 @@ int verb_plan(int argc, char **argv)
 {
     struct mb_plan_opts opts = {0};
     struct mb_detect_opts detect = {0};
-    const char *spec = NULL, *on = NULL, *kv = NULL;
-    uint64_t apps = UINT64_MAX, batch = 0;
+    const char *spec = NULL, *on = NULL, *kv = NULL, *link = NULL;
+    struct text_list machines = {0};
+    uint64_t apps = UINT64_MAX, batch = 0, nodes = 0;
     struct output output = {0};
     const struct option options[] = {
-        {"on", OPTION_TEXT, &on, "MACHINE", "a catalog machine or FILE.json (default: here, this machine)"},
+        {"on", OPTION_TEXTS, &machines, "MACHINE", "a catalog machine or FILE.json (default: here); several: one plan over all"},
+        {"nodes", OPTION_COUNT, &nodes, "N", "over N machines like that one"},
+        {"link", OPTION_TEXT, &link, "LINK", "between machines: 10GbE (default), 200GbE, thunderbolt5, \"1.1GB/s,80us\", ..."},
         {"ctx", OPTION_COUNT, &opts.n_ctx, "N", "room for N tokens of context, \"32k\" is 32768 (default 8192)"},
         {"apps", OPTION_BYTES, &apps, "GiB", "memory that the system and other programs need"},
         {"kv", OPTION_TEXT, &kv, "TYPE", "type of the KV cache: F16 (default), Q8_0, Q4_0, ..."},
@@ -87,7 +90,8 @@ int verb_plan(int argc, char **argv)
         .summary = "Where the bytes of a model go on a machine so that it is fastest, how fast it will be, and why.\n"
                    "MODEL: as for membound inspect. Exit code 1: it does not fit, and what would make it fit is said.",
         .examples = "  membound plan model.gguf\n  membound plan gpt-oss-120b --on \"PC RTX 3090, 64 GB DDR5\" --ctx 32k\n"
-                    "  membound plan Qwen3-32B@Q8_0 --on \"DGX Spark\" --explain\n  membound plan model.gguf --emit llama.cpp\n",
+                    "  membound plan Qwen3-32B@Q8_0 --on \"DGX Spark\" --explain\n  membound plan model.gguf --emit llama.cpp\n"
+                    "  membound plan Qwen3-235B-A22B@Q4_K_M --on \"DGX Spark\" --nodes 2 --link 200GbE\n",
         .options = options,
         .n_options = sizeof options / sizeof *options,
         .max_positional = 1,
@@ -95,10 +99,15 @@ int verb_plan(int argc, char **argv)
     enum parse_result parsed = command_parse(&command, argc, argv, &spec);
     if (parsed != PARSE_GO)
         return parsed == PARSE_STOP ? 0 : 2;
-    int here = !on || strcmp(on, "here") == 0;
+    on = machines.n ? machines.items[0] : NULL;
+    int here = !on || strcmp(on, "here") == 0, several = machines.n > 1 || nodes > 1;
     const char *clash = !spec                                  ? "no MODEL given"
                         : detect.root && !here                 ? "--on and --root exclude each other"
                         : batch > 1 << 16                      ? "--batch is at most 65536"
+                        : nodes && machines.n > 1              ? "--nodes takes one --on"
+                        : nodes > MAX_TEXTS                    ? "--nodes is at most 16"
+                        : link && !several                     ? "--link is between machines: several --on, or --nodes"
+                        : several && output.explain            ? "--explain is for one machine"
                         : output.emit && (output.json || output.explain) ? "--emit prints no plan: it takes no --json and no --explain"
                                                                : NULL;
     if (clash) {
@@ -109,5 +118,11 @@ int verb_plan(int argc, char **argv)
     opts.kv.n_batch = (uint32_t)batch;
     opts.apps_given = apps != UINT64_MAX;
     opts.apps_bytes = opts.apps_given ? apps : 0;
-    return plan_on(on, spec, &detect, &opts, &output);
+    if (!several)
+        return plan_on(on, spec, &detect, &opts, &output);
+    for (; machines.n < nodes; machines.n++)
+        machines.items[machines.n] = on ? on : "here";
+    struct cluster_question question = {machines.items, machines.n, link ? link : "10GbE", spec, &detect,
+                                        &opts, output.emit, output.json};
+    return plan_cluster(&question);
 }

@@ -326,12 +326,39 @@ static void find_alone(struct maker *m)
     }
 }
 
+/* How many more machines like the smallest, before the others; 0: not even the most would do. */
+static unsigned machines_missing(struct maker *m, unsigned smallest)
+{
+    uint32_t bounds[MB_CLUSTER_MAX + 1];
+    size_t cells = ((size_t)m->load->n_layers + 1) * (m->load->n_layers + 1);
+    struct stage more = m->stages[smallest];
+    if (more.is_main || more.same_as != smallest) {
+        more.is_main = 0;
+        more.seconds = mb_arena_array(&m->scratch, cells, sizeof(double));
+        for (size_t i = 0; more.seconds && i < cells; i++)
+            more.seconds[i] = (double)NAN;
+    }
+    for (unsigned added = 1; more.seconds && m->n_stages < MB_CLUSTER_MAX; added++) {
+        memmove(m->stages + 1, m->stages, m->n_stages * sizeof(*m->stages));
+        m->n_stages++;
+        m->stages[0] = more;
+        m->stages[0].same_as = 0;
+        for (unsigned i = 1; i < m->n_stages; i++)
+            m->stages[i].same_as = i < added ? 0 : m->stages[i].same_as + 1;
+        if (divide(m, bounds))
+            return added;
+    }
+    return 0;
+}
+
 static void say_needs(struct maker *m)
 {
     struct mb_cluster *cluster = m->cluster;
     char a[32], b[32];
     double room = 0, least = INFINITY;
+    unsigned smallest = 0;
     set_range(m, 0, m->load->n_layers, 1);
+    double need = (double)m->range.resident_bytes + (double)m->range.cache_bytes;
     for (unsigned s = 0; s < m->n_stages; s++) {
         struct mb_rooms rooms;
         double here = find_rooms(m, &m->stages[s], &rooms);
@@ -339,17 +366,18 @@ static void say_needs(struct maker *m)
                                                      .is_main = m->stages[s].is_main,
                                                      .room_bytes = here};
         room += here;
+        smallest = here < least ? s : smallest;
         least = here < least ? here : least;
     }
-    double need = (double)m->range.resident_bytes + (double)m->range.cache_bytes;
     note(m, &cluster->needs, &cluster->n_needs,
          mb_arena_format(m->arena,
                          "%s of weights and cache, and buffers beside them, do not go into %s on these machines",
                          mb_format_bytes(need, a, sizeof a), mb_format_bytes(room, b, sizeof b)));
-    if (need > room && least > 0 && isfinite(least))
+    const char *name = cluster->nodes[smallest].machine;
+    unsigned more = machines_missing(m, smallest);
+    if (more)
         note(m, &cluster->needs, &cluster->n_needs,
-             mb_arena_format(m->arena, "about %.0f more machines like the smallest of them",
-                             ceil((need - room) / (0.9 * least))));
+             mb_arena_format(m->arena, "%u more machine%s like %s would hold it", more, more == 1 ? "" : "s", name));
     note(m, &cluster->needs, &cluster->n_needs,
          mb_arena_text(m->arena,
                        "or a smaller quantization, a shorter context (--ctx), or a smaller cache (--kv Q8_0)"));
