@@ -33,6 +33,7 @@ void mb_kernels_add_avx2(struct mb_kernels *kernels)
 {
     kernels->read_name = "avx2";
     kernels->read_sum = read_sum_avx2;
+    mb_kernels_add_avx2_attention(kernels);
     mb_kernels_add_avx2_matmul(kernels);
     mb_kernels_add_avx2_ops(kernels);
 }

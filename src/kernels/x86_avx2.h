@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 
+void mb_kernels_add_avx2_attention(struct mb_kernels *kernels);
 void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels);
 void mb_kernels_add_avx2_ops(struct mb_kernels *kernels);
 
