@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static const char source[] =
         "{\"messages\": [{\"role\": \"system\", \"content\": \" Be \\u00fc.\"}, {\"role\": \"user\", \"content\": \"a,b\\nc\"},"
         " {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\":"
-        " {\"x\": 1.5, \"y\": [true, {}]}}}]}], \"tools\": [], \"add_generation_prompt\": true, \"bos_token\": \"<s>\", \"n\": 7}";
+        " {\"x\": 1.5, \"y\": [true, {}]}}}]}], \"tools\": [], \"add_generation_prompt\": true,"
+        " \"bos_token\": \"<s>\", \"n\": 7}";
     const struct mb_template_opts opts = {.now = &now, .steps_max = 200000, .memory_bytes = 16 << 20, .output_bytes = 1 << 20};
     struct mb_template *tmpl;
     struct mb_err err = {0};

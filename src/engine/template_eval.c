@@ -194,6 +194,9 @@ static void add_named(struct mb_trun *run, struct mb_tdict *named, struct mb_tv 
 /* Evaluate the kids of a call from kid `first` on. extra: a further keyword argument (NULL: none). */
 static int eval_args(struct mb_trun *run, const struct mb_tnode *call, const struct mb_tpair *extra, struct mb_targs *out)
 {
+    *out = (struct mb_targs){0};
+    if (!call->n && !extra)
+        return 1;
     struct mb_tv list = mb_tv_seq(run, MB_T_LIST, 0), named = mb_tv_dict(run), *items;
     uint32_t n;
     for (unsigned i = 0; i < call->n && !mb_trun_failed(run); i++) {

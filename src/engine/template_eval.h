@@ -25,7 +25,7 @@ struct mb_tloop {
     struct mb_tv before, after, last_seen;
     int has_after, has_last;
     const struct mb_tnode *target, *filter; /* filter may be NULL */
-    struct mb_tscope *outer;
+    struct mb_tscope *outer, *turn; /* turn: the variables of the turn under way */
 };
 
 struct mb_tscope *mb_tscope_new(struct mb_trun *run, struct mb_tscope *parent);

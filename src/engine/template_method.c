@@ -180,12 +180,19 @@ static struct mb_tv rsplit_space(struct mb_trun *run, struct mb_tv text, int64_t
 /* Offset of the last needle in text, or -1. */
 static int64_t find_last(struct mb_trun *run, struct mb_tv text, struct mb_tv needle)
 {
-    if (!mb_trun_step(run, text.n / 4 + 1))
-        return -1;
-    for (int64_t i = (int64_t)text.n - needle.n; i >= 0; i--)
-        if (needle.n == 0 || (text.s[i] == needle.s[0] && memcmp(text.s + i, needle.s, needle.n) == 0))
-            return i;
-    return -1;
+    uint64_t compared = 0;
+    int64_t i = (int64_t)text.n - needle.n;
+    for (; i >= 0; i--) {
+        if (needle.n == 0)
+            break;
+        if (text.s[i] != needle.s[0])
+            continue;
+        compared += needle.n / 16 + 1;
+        if (compared > run->steps_left || memcmp(text.s + i, needle.s, needle.n) == 0)
+            break;
+    }
+    size_t walked = text.n - (size_t)(i < 0 ? 0 : i);
+    return mb_trun_step(run, walked / 4 + compared) ? i : -1;
 }
 
 METHOD(text_split)

@@ -62,10 +62,15 @@ static void exec_if(struct mb_trun *run, const struct mb_tnode *node)
         exec(run, node);
 }
 
-/* One turn: a new scope with the target and `loop`. 0: the loop ends here. */
+/* One turn: a scope with the target and `loop`. 0: the loop ends here. */
 static int exec_turn(struct mb_trun *run, const struct mb_tnode *node, struct mb_tloop *loop, struct mb_tv item)
 {
-    run->scope = mb_tscope_new(run, loop->outer);
+    /* One scope for all turns, emptied before each: a macro of an earlier turn sees the present one, as in Jinja. */
+    if (loop->turn)
+        loop->turn->vars.n = 0;
+    else
+        loop->turn = mb_tscope_new(run, loop->outer);
+    run->scope = loop->turn;
     if (!run->scope)
         return 0;
     mb_tdict_set(run, &run->scope->vars, mb_tv_text("loop", 4), (struct mb_tv){.kind = MB_T_LOOP, .loop = loop});

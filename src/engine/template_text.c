@@ -286,13 +286,11 @@ int64_t mb_text_find(struct mb_trun *run, struct mb_tv text, struct mb_tv needle
 {
     if (from > text.n || needle.n > text.n - from)
         return -1;
-    /* memmem is linear in the GNU library; elsewhere its steps are bounded by what is charged here. */
-    if (!mb_trun_step(run, (text.n - from) / 16 + needle.n / 16))
-        return -1;
     if (needle.n == 0)
         return (int64_t)from;
     const char *found = memmem(text.s + from, text.n - from, needle.s, needle.n);
-    return found ? (int64_t)(found - text.s) : -1;
+    size_t walked = (found ? (size_t)(found - text.s) : text.n) - from; /* what is charged, so that a split is linear */
+    return mb_trun_step(run, walked / 16 + needle.n / 16) && found ? (int64_t)(found - text.s) : -1;
 }
 
 /* One code point in another case; German sharp s has no capital of its own. */

@@ -53,11 +53,11 @@ void *mb_trun_alloc(struct mb_trun *run, size_t count, size_t size)
 {
     if (mb_trun_failed(run))
         return NULL;
-    if (count > run->bytes_left / size || count * size + 32 > run->bytes_left) {
+    if (count > run->bytes_left / size || count * size + 16 > run->bytes_left) {
         mb_trun_fail(run, MB_ERANGE, "the template needs more memory than its bound");
         return NULL;
     }
-    run->bytes_left -= count * size + 32;
+    run->bytes_left -= count * size + 16;
     void *at = mb_arena_array(&run->arena, count, size);
     if (!at)
         mb_trun_fail(run, MB_ENOMEM, "an allocation failed; close other programs and try again");
@@ -351,7 +351,6 @@ static int text_items(struct mb_trun *run, struct mb_tv text, struct mb_tv **out
     for (size_t i = 0; i < count; i++) {
         size_t len = mb_utf8_offset(text.s + at, text.n - at, 1);
         list.seq->items[i] = mb_tv_text(text.s + at, len);
-        list.seq->items[i].flag = text.flag;
         at += len;
     }
     *out = list.seq->items;

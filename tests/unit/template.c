@@ -210,6 +210,22 @@ static void bounds_are_what_was_asked(void **state)
     mb_text_free(text);
 }
 
+/* Long conversations are no attack: their work and memory grow with their length, not with its square. */
+static void long_texts_render(void **state)
+{
+    (void)state;
+    struct mb_err err = {0};
+    const struct mb_template_opts opts = {.steps_max = 20000000, .memory_bytes = 100 << 20};
+    char *text;
+    int code = render("{% set s = 'ab ' * 400000 %}{{ s.split('b') | length }} {{ s.split() | length }} {{ s.rsplit(' ') | length }} "
+                      "{{ s.replace('a', '') | length }} {{ s.count('a') }} {{ s.splitlines() | length }}{% for i in range(800) %}"
+                      "{% for k in range(800) %}{% set x = k %}{% endfor %}{% endfor %}", &opts, &text, &err);
+    if (code != MB_OK)
+        fail_msg("%s", err.text);
+    assert_string_equal(text, "400001 400000 400001 800000 400000 1");
+    mb_text_free(text);
+}
+
 static void mentions(void **state)
 {
     (void)state;
@@ -247,6 +263,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(hostile_templates_end),
         cmocka_unit_test(nested_sources_are_refused),
         cmocka_unit_test(bounds_are_what_was_asked),
+        cmocka_unit_test(long_texts_render),
         cmocka_unit_test(mentions),
         cmocka_unit_test(nul_bytes_pass),
     };
