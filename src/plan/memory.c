@@ -46,7 +46,7 @@ void mb_buffers_of(const struct mb_load *load, unsigned n_ubatch, unsigned n_dev
     out->device_bytes = 4 * n * (5 * (uint64_t)load->n_embd + 2 * ffn_width(load->model)) + n * cells * (4 * copies + 2);
     uint64_t head = 4 * n * ((uint64_t)load->n_vocab + 2 * (uint64_t)load->n_embd);
     out->head_bytes = head > out->device_bytes ? head - out->device_bytes : 0;
-    out->copy_bytes = (uint64_t)((double)largest_tensor(load->model) * load->scale);
+    out->copy_bytes = n_devices ? (uint64_t)((double)largest_tensor(load->model) * load->scale) : 0;
     out->host_bytes = PROGRAM_BYTES + 4 * n * copies * (load->n_embd + cells);
 }
 

@@ -23,7 +23,7 @@ struct mb_buffers {
     uint64_t host_bytes;   /* of the program itself: what it stages for the devices, its code and its tables */
 };
 
-/* n_devices: cards that the layers are spread over; several of them keep more copies of the inputs. */
+/* n_devices: cards that the layers are spread over, 0: none; several of them keep more copies of the inputs. */
 void mb_buffers_of(const struct mb_load *load, unsigned n_ubatch, unsigned n_devices, struct mb_buffers *out);
 
 /* What other programs have or are left of a system or unified pool. opts may be NULL. */

@@ -232,12 +232,13 @@ static void branch(struct search *s, unsigned way, double need, double freed, do
         return;
     }
     const struct mb_place_way *w = &placer->ways[way];
-    uint32_t most = placer->counts[w->class];
-    if (w->seconds > 0) { /* no more than what is needed */
+    uint32_t most = placer->counts[w->class], least = 0;
+    if (w->seconds > 0) { /* no more than what is needed, and the last way must do it */
         double enough = need > 0 ? ceil(need / (double)w->bytes) : 0;
         most = enough < most ? (uint32_t)enough : most;
+        least = way + 1 == s->n_ways ? most : 0;
     }
-    for (uint32_t n = most + 1; n-- > 0 && s->nodes <= NODES_MAX;) {
+    for (uint32_t n = most + 1; n-- > least && s->nodes <= NODES_MAX;) {
         placer->tried[way] = n;
         placer->counts[w->class] -= n;
         branch(s, way + 1, need - n * (double)w->bytes, freed + n * (double)w->bytes, seconds + n * w->seconds);
@@ -774,6 +775,8 @@ static int host_may_help(const struct search *s, double alone_s)
     unsigned n_used = 0;
     if (!s->host_slower)
         return 1;
+    if (s->n_devices == 1)
+        return 0;
     for (uint32_t i = 0; i < placer->load->n_units; i++) {
         if (placer->pool_of_unit[i] < 64 && !is_loose(placer->load->units[i].kind))
             used |= 1ull << placer->pool_of_unit[i];
@@ -823,43 +826,6 @@ static int finish(const struct search *s, double depth, struct mb_placement *out
     return 1;
 }
 
-int mb_place_best(struct mb_placer *placer, const struct mb_cost *cost, const struct mb_rooms *rooms, double depth,
-                  struct mb_placement *out)
-{
-    struct search s;
-    double room = 0, alone_s = INFINITY;
-    out->fits = 0;
-    if (!begin(&s, placer, cost, rooms))
-        return 0;
-    for (unsigned k = 0; k < s.n_devices; k++)
-        room += (double)(rooms->pools[s.device[k]].room_bytes - rooms->pools[s.device[k]].buffers_bytes);
-    if ((double)placer->unit_bytes > room + (s.host >= 0 ? s.host_room : 0))
-        return 0;
-    set_shapes(&s, depth);
-    int alone = (double)placer->unit_bytes <= room ? solve_once(&s, 0) > 0 : 0;
-    if (alone)
-        alone_s = mb_place_seconds(cost, placer->load, placer->pool_of_unit, depth);
-    if (alone && (s.host < 0 || !host_may_help(&s, alone_s)))
-        return finish(&s, depth, out);
-    if (s.host < 0 || !solve_with_host(&s, depth))
-        return alone ? (solve_once(&s, 0), finish(&s, depth, out)) : 0;
-    finish(&s, depth, out);
-    if (alone && alone_s <= out->seconds) {
-        solve_once(&s, 0);
-        finish(&s, depth, out);
-    }
-    return 1;
-}
-
-/* ---- hand rules ---- */
-
-const char *mb_place_rule_name(enum mb_place_rule rule)
-{
-    static const char *const names[MB_N_PLACE_RULES] = {"layers in order until full", "all experts in host memory",
-                                                        "all in host memory"};
-    return (unsigned)rule < MB_N_PLACE_RULES ? names[rule] : "none";
-}
-
 /* Layers from `start` on go to the cards in order, as many to each as it holds; those before it to the host. */
 static int pack(struct search *s, uint32_t start, int experts_host)
 {
@@ -899,6 +865,68 @@ static int pack(struct search *s, uint32_t start, int experts_host)
     put_loose(s);
     mb_place_measure(load, s->rooms, placer->pool_of_unit, &use);
     return use.fits;
+}
+
+/* Is every device as fast as the first, and as large? */
+static int devices_alike(const struct search *s)
+{
+    const struct mb_placer *placer = s->placer;
+    const struct mb_room *first = &s->rooms->pools[s->device[0]];
+    for (unsigned k = 1; k < s->n_devices; k++) {
+        const struct mb_room *room = &s->rooms->pools[s->device[k]];
+        if (room->room_bytes != first->room_bytes || room->buffers_bytes != first->buffers_bytes ||
+            mb_pool_token_seconds(s->cost, s->device[k]) != mb_pool_token_seconds(s->cost, s->device[0]))
+            return 0;
+        for (uint32_t i = 0; i < placer->load->n_shapes; i++) {
+            const double *seconds = placer->shape_s + (size_t)i * MB_COST_POOLS_MAX;
+            if (seconds[s->device[k]] != seconds[s->device[0]])
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* Place everything on the devices. Those that are alike are filled one after another, which uses the fewest. */
+static int solve_alone(struct search *s)
+{
+    return devices_alike(s) ? pack(s, 0, 0) : solve_once(s, 0) > 0;
+}
+
+int mb_place_best(struct mb_placer *placer, const struct mb_cost *cost, const struct mb_rooms *rooms, double depth,
+                  struct mb_placement *out)
+{
+    struct search s;
+    double room = 0, alone_s = INFINITY;
+    out->fits = 0;
+    if (!begin(&s, placer, cost, rooms))
+        return 0;
+    for (unsigned k = 0; k < s.n_devices; k++)
+        room += (double)(rooms->pools[s.device[k]].room_bytes - rooms->pools[s.device[k]].buffers_bytes);
+    if ((double)placer->unit_bytes > room + (s.host >= 0 ? s.host_room : 0))
+        return 0;
+    set_shapes(&s, depth);
+    int alone = (double)placer->unit_bytes <= room ? solve_alone(&s) : 0;
+    if (alone)
+        alone_s = mb_place_seconds(cost, placer->load, placer->pool_of_unit, depth);
+    if (alone && (s.host < 0 || !host_may_help(&s, alone_s)))
+        return finish(&s, depth, out);
+    if (s.host < 0 || !solve_with_host(&s, depth))
+        return alone ? (solve_alone(&s), finish(&s, depth, out)) : 0;
+    finish(&s, depth, out);
+    if (alone && alone_s <= out->seconds) {
+        solve_alone(&s);
+        finish(&s, depth, out);
+    }
+    return 1;
+}
+
+/* ---- hand rules ---- */
+
+const char *mb_place_rule_name(enum mb_place_rule rule)
+{
+    static const char *const names[MB_N_PLACE_RULES] = {"layers in order until full", "all experts in host memory",
+                                                        "all in host memory"};
+    return (unsigned)rule < MB_N_PLACE_RULES ? names[rule] : "none";
 }
 
 int mb_place_by_rule(struct mb_placer *placer, const struct mb_cost *cost, const struct mb_rooms *rooms, double depth,
