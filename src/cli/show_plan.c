@@ -255,9 +255,9 @@ static void show_placement(const struct screen *screen)
 {
     const struct mb_plan *plan = screen->plan;
     struct mb_table *table = mb_table_new(4);
-    static const char *const headings[] = {"pool", "holds", "size", "read/token"};
+    static const char *const headings[] = {"pool", "size", "read/token", "holds"};
     for (unsigned c = 0; c < 4; c++)
-        mb_table_column(table, c, headings[c], c > 1 ? MB_RIGHT : MB_LEFT);
+        mb_table_column(table, c, headings[c], c == 1 || c == 2 ? MB_RIGHT : MB_LEFT);
     heading("placement", &screen->terminal);
     for (unsigned pool = 0; pool < plan->n_pools; pool++) {
         int first = 1;
@@ -280,9 +280,9 @@ static void show_placement(const struct screen *screen)
             }
             mb_table_row(table);
             mb_table_cell(table, 0, MB_BOLD, first ? plan->pool_ids[pool] : "");
-            mb_table_cell(table, 1, MB_PLAIN, text);
-            mb_table_cell(table, 2, MB_PLAIN, mb_format_bytes((double)group->bytes, size, sizeof size));
-            mb_table_cell(table, 3, MB_PLAIN, group->traffic_bytes > 0 ? read_of(group->traffic_bytes, text, sizeof text) : "-");
+            mb_table_cell(table, 3, MB_PLAIN, text);
+            mb_table_cell(table, 1, MB_PLAIN, mb_format_bytes((double)group->bytes, size, sizeof size));
+            mb_table_cell(table, 2, MB_PLAIN, group->traffic_bytes > 0 ? read_of(group->traffic_bytes, text, sizeof text) : "-");
             first = 0;
         }
     }

@@ -10,12 +10,13 @@
 
 enum { CTX_STEP = 1024, CTX_LEAST = 1024, BISECTIONS = 40 };
 
-/* What a system takes with no program open. An assumption; it is stated where it is used. */
-#define SYSTEM_BYTES (3ull << 30)
+/* What a system takes with no program open, at most this share of its memory. An assumption. */
+#define SYSTEM_BYTES (4ull << 30)
+#define SYSTEM_SHARE 8
 
-/* Sizes that memory is sold in, GiB. */
-static const unsigned sizes_gib[] = {16,  24,  32,  36,  48,  64,   80,   96,   128,  160, 192,
-                                     256, 320, 384, 512, 640, 768,  1024, 1536, 2048, 3072, 4096};
+/* Sizes that RAM, and that cards, are sold with, GiB. */
+static const unsigned ram_gib[] = {16, 24, 32, 36, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096};
+static const unsigned card_gib[] = {12, 16, 20, 24, 32, 48, 80, 96, 141, 192, 288};
 
 /* A model of the usual kind: what a label means in bits per weight. */
 static const char *const yardstick = "Llama-3.1-8B";
@@ -70,25 +71,35 @@ static void say(struct mb_planner *p, const char *text)
 
 /* ---- settings and programs ---- */
 
-/* Let the GPU have all of unified memory. Returns the pool's setting; NULL: there is nothing to raise. */
-static const char *raise_limits(struct what_if *what)
+/* What the GPU may use once a pool's setting is applied; 0: the text names no figure. */
+static double raised_bytes(const struct mb_pool *pool)
 {
-    const char *how = NULL;
-    for (unsigned i = 0; i < what->machine.n_pools; i++) {
-        struct mb_pool *pool = &what->pools[i];
-        if (pool->kind == MB_POOL_UNIFIED && pool->raise && mb_figure_known(&pool->usable_bytes) &&
-            pool->usable_bytes.value < pool->capacity_bytes.value) {
-            pool->usable_bytes = mb_figure_of(0, MB_UNKNOWN, NULL);
-            how = pool->raise;
-        }
+    static const char *const keys[] = {"iogpu.wired_limit_mb=", "amdgpu.gttsize="};
+    for (unsigned i = 0; i < MB_COUNT(keys) && pool->raise; i++) {
+        const char *at = strstr(pool->raise, keys[i]);
+        double bytes = at ? (double)strtoul(at + strlen(keys[i]), NULL, 10) * MB_MIB : 0;
+        if (bytes > pool->usable_bytes.value && bytes <= pool->capacity_bytes.value)
+            return bytes;
     }
-    return how;
+    return 0;
+}
+
+/* The unified pool whose limit can be raised; -1: none. */
+static int raisable(const struct mb_planner *p)
+{
+    for (unsigned i = 0; i < p->rooms.n_pools; i++) {
+        if (p->machine->pools[i].kind == MB_POOL_UNIFIED && mb_figure_known(&p->machine->pools[i].usable_bytes) &&
+            raised_bytes(&p->machine->pools[i]) > 0)
+            return (int)i;
+    }
+    return -1;
 }
 
 /* The most that other programs may take; 0: nothing helps. */
-static uint64_t most_apps(struct what_if *what, uint64_t now)
+static uint64_t most_apps(struct what_if *what, const struct mb_pool *pool, uint64_t now)
 {
-    uint64_t low = SYSTEM_BYTES, high = now;
+    uint64_t share = (uint64_t)pool->capacity_bytes.value / SYSTEM_SHARE;
+    uint64_t low = share < SYSTEM_BYTES ? share : SYSTEM_BYTES, high = now;
     what->opts.apps_given = 1;
     what->opts.apps_bytes = low;
     if (now <= low || !load_fits(what, what->p->load))
@@ -103,34 +114,50 @@ static uint64_t most_apps(struct what_if *what, uint64_t now)
     return low;
 }
 
+/* The setting that lets the GPU have all but that much: the pool's own, on a Mac with another number. */
+static void setting_text(const struct mb_pool *pool, double left, char *buf, size_t n)
+{
+    if (strstr(pool->raise, "iogpu.wired_limit_mb="))
+        snprintf(buf, n, "sudo sysctl iogpu.wired_limit_mb=%.0f", floor((pool->capacity_bytes.value - left) / MB_MIB));
+    else
+        snprintf(buf, n, "%.250s", pool->raise);
+}
+
 static void try_settings(struct mb_planner *p)
 {
     struct what_if what;
-    char text[600], a[32], b[32];
-    int host = p->rooms.host;
-    uint64_t now = host >= 0 ? mb_apps_bytes(p->machine, &p->machine->pools[host], &p->opts) : 0, most;
-    if (!begin(p, &what))
+    char text[700], how[300], a[32], b[32];
+    int host = p->rooms.host, limited = raisable(p);
+    if (host < 0 || !begin(p, &what))
         return;
-    const char *how = NULL;
-    if (host >= 0 && (most = most_apps(&what, now)) > 0) {
+    const struct mb_pool *pool = &p->machine->pools[host];
+    uint64_t now = mb_apps_bytes(p->machine, pool, &p->opts), most = most_apps(&what, pool, now);
+    mb_format_bytes((double)now, b, sizeof b);
+    if (most) {
         snprintf(text, sizeof text, "Turn off apps: it fits if the system and other programs take at most %s; the plan keeps %s for them.",
-                 mb_format_bytes((double)most, a, sizeof a), mb_format_bytes((double)now, b, sizeof b));
+                 mb_format_bytes((double)most, a, sizeof a), b);
         say(p, text);
     }
-    what.opts = p->opts;
-    how = raise_limits(&what);
-    if (!how)
+    if (limited < 0)
         return;
+    what.opts = p->opts;
+    what.pools[limited].usable_bytes.value = raised_bytes(&what.pools[limited]);
     if (load_fits(&what, p->load)) {
-        snprintf(text, sizeof text, "Let the GPU use more of the memory: %s.", how);
+        snprintf(text, sizeof text, "Let the GPU use more of the memory: %.250s.", p->machine->pools[limited].raise);
         say(p, text);
-    } else if (host >= 0 && !p->plan->n_needs && (most = most_apps(&what, now)) > 0) {
-        snprintf(text, sizeof text,
-                 "Turn off apps, and let the GPU use more of the memory: it fits if the system and other programs take at most %s "
-                 "(the plan keeps %s), and after: %s.",
-                 mb_format_bytes((double)most, a, sizeof a), mb_format_bytes((double)now, b, sizeof b), how);
-        say(p, text);
+        return;
     }
+    if (strstr(p->machine->pools[limited].raise, "iogpu"))
+        what.pools[limited].usable_bytes = mb_figure_of(0, MB_UNKNOWN, NULL);
+    most = most ? 0 : most_apps(&what, pool, now);
+    if (!most)
+        return;
+    setting_text(&p->machine->pools[limited], (double)most, how, sizeof how);
+    snprintf(text, sizeof text,
+             "Turn off apps, and let the GPU use more of the memory: it fits if the system and other programs take at most %s "
+             "(the plan keeps %s) after %s.",
+             mb_format_bytes((double)most, a, sizeof a), b, how);
+    say(p, text);
 }
 
 /* ---- context and cache ---- */
@@ -153,8 +180,8 @@ static void try_cache(struct mb_planner *p)
             else
                 high = what.opts.n_ctx;
         }
-        snprintf(text, sizeof text, "A shorter context: %llu tokens fit (--ctx %llu).", (unsigned long long)low,
-                 (unsigned long long)low);
+        snprintf(text, sizeof text, "A shorter context: %lluk tokens fit (--ctx %lluk).", (unsigned long long)low / 1024,
+                 (unsigned long long)low / 1024);
         say(p, text);
     }
     what.opts = p->opts;
@@ -218,7 +245,9 @@ static void try_size(struct mb_planner *p, unsigned index)
     char text[200];
     const struct mb_pool *pool = &p->machine->pools[index];
     static const char *const nouns[] = {"of RAM", "of VRAM", "of unified memory"};
-    for (unsigned i = 0; i < MB_COUNT(sizes_gib); i++) {
+    int card = pool->kind == MB_POOL_VRAM;
+    const unsigned *sizes_gib = card ? card_gib : ram_gib;
+    for (unsigned i = 0; i < (card ? MB_COUNT(card_gib) : MB_COUNT(ram_gib)); i++) {
         double bytes = sizes_gib[i] * MB_GIB;
         if (bytes <= pool->capacity_bytes.value * 1.02 || !begin(p, &what))
             continue;
@@ -226,7 +255,7 @@ static void try_size(struct mb_planner *p, unsigned index)
         if (!load_fits(&what, p->load))
             continue;
         snprintf(text, sizeof text, "A larger machine: %u GiB %s would do%s%s.", sizes_gib[i], nouns[pool->kind],
-                 pool->kind == MB_POOL_VRAM ? " in place of " : "", pool->kind == MB_POOL_VRAM ? pool->id : "");
+                 card ? " in place of " : "", card ? pool->id : "");
         say(p, text);
         return;
     }

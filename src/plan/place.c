@@ -826,15 +826,16 @@ static int finish(const struct search *s, double depth, struct mb_placement *out
     return 1;
 }
 
-/* Layers from `start` on go to the cards in order, as many to each as it holds; those before it to the host. */
-static int pack(struct search *s, uint32_t start, int experts_host)
+/* Layers from `start` on go to the cards in order, as many to each as it holds; those before it to the host, and the experts of
+ * the layers before `experts` besides. */
+static int pack(struct search *s, uint32_t start, uint32_t experts)
 {
     struct mb_placer *placer = s->placer;
     const struct mb_load *load = placer->load;
     struct mb_place_use use;
     unsigned k = 0;
     double left = -1;
-    int copies = start > 0 || experts_host;
+    int copies = start > 0 || experts > 0;
     for (uint32_t i = 0; i < start; i++)
         put_layer(placer, i, (unsigned)s->host, 0, 0);
     for (uint32_t i = start; i < placer->n_layers; i++) {
@@ -845,7 +846,7 @@ static int pack(struct search *s, uint32_t start, int experts_host)
         for (unsigned u = 0; u < 3; u++) {
             if (units[u] == NO_ITEM)
                 continue;
-            if (experts_host && load->units[units[u]].kind == MB_UNIT_EXPERTS)
+            if (i < experts && load->units[units[u]].kind == MB_UNIT_EXPERTS)
                 mask = 1u << (u - 1);
             else
                 bytes += unit_bytes(placer, units[u]);
@@ -924,8 +925,8 @@ int mb_place_best(struct mb_placer *placer, const struct mb_cost *cost, const st
 
 const char *mb_place_rule_name(enum mb_place_rule rule)
 {
-    static const char *const names[MB_N_PLACE_RULES] = {"layers in order until full", "all experts in host memory",
-                                                        "all in host memory"};
+    static const char *const names[MB_N_PLACE_RULES] = {"layers in order until full", "the first layers' experts in host memory",
+                                                        "all experts in host memory", "all in host memory"};
     return (unsigned)rule < MB_N_PLACE_RULES ? names[rule] : "none";
 }
 
@@ -947,9 +948,14 @@ int mb_place_by_rule(struct mb_placer *placer, const struct mb_cost *cost, const
         mb_place_measure(placer->load, rooms, placer->pool_of_unit, &use);
         return use.fits ? finish(&s, depth, out) : 0;
     }
-    if (!s.n_devices || (rule == MB_PLACE_EXPERTS_HOST && (s.host < 0 || !placer->load->moe)))
+    if (!s.n_devices || (rule != MB_PLACE_IN_ORDER && (s.host < 0 || !placer->load->moe)))
         return 0;
+    if (rule == MB_PLACE_FIRST_EXPERTS) {
+        for (uint32_t experts = 0; experts < placer->n_layers && !done; experts++)
+            done = pack(&s, 0, experts);
+        return done ? finish(&s, depth, out) : 0;
+    }
     for (uint32_t start = 0; start < (s.host < 0 ? 1 : placer->n_layers) && !done; start++)
-        done = pack(&s, start, rule == MB_PLACE_EXPERTS_HOST);
+        done = pack(&s, start, rule == MB_PLACE_EXPERTS_HOST ? placer->n_layers : 0);
     return done ? finish(&s, depth, out) : 0;
 }

@@ -95,6 +95,7 @@ int mb_place_best(struct mb_placer *placer, const struct mb_cost *cost, const st
 /* Hand rules, for comparison. */
 enum mb_place_rule {
     MB_PLACE_IN_ORDER,     /* whole layers, as many as the cards hold, the first ones left to the host */
+    MB_PLACE_FIRST_EXPERTS, /* all layers on the cards but the experts of as few of the first ones as must be */
     MB_PLACE_EXPERTS_HOST, /* all experts in host memory, the rest in order */
     MB_PLACE_HOST,         /* everything in host memory */
     MB_N_PLACE_RULES

@@ -322,7 +322,7 @@ static void set_others(struct mb_planner *p)
     if (p->fastest_s < p->placed_s * (1 - 1e-6))
         add_other(p, "the fastest placement, which takes more flags", 1, p->fastest_s);
     for (unsigned rule = 0; rule < MB_N_PLACE_RULES && usable_pools(p) > 1; rule++) {
-        if (rule == MB_PLACE_EXPERTS_HOST && !p->load->moe)
+        if ((rule == MB_PLACE_EXPERTS_HOST || rule == MB_PLACE_FIRST_EXPERTS) && !p->load->moe)
             continue;
         int fits = mb_place_by_rule(&p->placer, &p->cost, &p->rooms, depth, (enum mb_place_rule)rule, &placement);
         add_other(p, mb_place_rule_name((enum mb_place_rule)rule), fits, fits ? placement.seconds : 0);
@@ -436,9 +436,10 @@ static void set_warnings(struct mb_planner *p, const struct mb_placement *placem
             warn(p, text);
         } else if (pool->kind == MB_POOL_UNIFIED && p->cost.pools[i].gpu && mb_figure_known(&pool->usable_bytes) &&
                    pool->usable_bytes.value < 0.97 * whole) {
+            int how = placement->fits && pool->raise; /* else it is among what would make it fit */
             snprintf(text, sizeof text, "A GPU may use %s of the %s of %s%s%s.",
                      mb_format_bytes(pool->usable_bytes.value, a, sizeof a), mb_format_bytes(whole, b, sizeof b), pool->id,
-                     pool->raise ? "; to raise that: " : "", pool->raise ? pool->raise : "");
+                     how ? "; to raise that: " : "", how ? pool->raise : "");
             warn(p, text);
         }
     }
@@ -464,9 +465,11 @@ static void set_assumption(struct mb_planner *p)
     char a[32], b[32];
     if (host >= 0)
         p->plan->reserved_for = mb_arena_format(
-            p->arena, "%s of %s for the system and other programs (%s)%s%s",
+            p->arena, "%s of %s for the system and other programs (%s)%s%s%s",
             mb_format_bytes((double)mb_apps_bytes(p->machine, &p->machine->pools[host], opts), a, sizeof a),
-            p->machine->pools[host].id, why, has_vram(p->machine) ? ", and of each card " : "",
+            p->machine->pools[host].id, why,
+            p->rooms.pools[host].reserved_bytes ? "" : ", of the part that the GPU may not use",
+            has_vram(p->machine) ? ", and of each card " : "",
             has_vram(p->machine) ? mb_format_bytes((double)MB_CARD_KEPT_BYTES, b, sizeof b) : "");
 }
 
@@ -509,7 +512,7 @@ static void set_names(struct mb_planner *p)
     }
 }
 
-/* The fastest placement; but where the plain one, which engines find by themselves, is as good as that, the plain one. */
+/* The fastest placement; but where a plain one, which takes one flag, is as good as that, the plain one. */
 static int place(struct mb_planner *p, struct mb_placement *out)
 {
     struct mb_placement plain;
@@ -517,10 +520,12 @@ static int place(struct mb_planner *p, struct mb_placement *out)
     if (!mb_place_best(&p->placer, &p->cost, &p->rooms, depth, out))
         return 0;
     p->fastest_s = out->seconds;
-    if (mb_place_by_rule(&p->placer, &p->cost, &p->rooms, depth, MB_PLACE_IN_ORDER, &plain) &&
-        plain.seconds <= out->seconds * PLAIN_SLACK) {
-        *out = plain;
-        return 1;
+    for (unsigned rule = MB_PLACE_IN_ORDER; rule <= MB_PLACE_FIRST_EXPERTS; rule++) {
+        if (mb_place_by_rule(&p->placer, &p->cost, &p->rooms, depth, (enum mb_place_rule)rule, &plain) &&
+            plain.seconds <= p->fastest_s * PLAIN_SLACK) {
+            *out = plain;
+            return 1;
+        }
     }
     return mb_place_best(&p->placer, &p->cost, &p->rooms, depth, out);
 }
