@@ -251,7 +251,7 @@ static void show_series(struct screen *screen)
     char age[40];
     mb_format_age(m->age_s, age, sizeof age);
     char title[200];
-    snprintf(title, sizeof title, "measured %s%s (%s%s, took %.1f s, membound %s)", m->age_s >= 1 ? age : "now",
+    snprintf(title, sizeof title, "measured %s%s (%s%s, took %.0f s, v%s)", m->age_s >= 1 ? age : "now",
              m->age_s >= 1 ? " ago" : "", m->date ? m->date : "?", m->quick ? ", quick" : "", m->took_s,
              m->version ? m->version : "?");
     heading(title, terminal);
