@@ -5,22 +5,23 @@ _membound() {
     cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        machine | inspect | plan | shard | home) verb=$word ;;
+        machine | inspect | plan | shard | validate | home) verb=$word ;;
         esac
     done
     case $prev in
     --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
-    --save) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --threads | --ctx | --batch | --bandwidth | --speed | --size | --efficiency | --apps | --nodes) return ;;
+    --save | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+    --threads | --ctx | --batch | --bandwidth | --speed | --size | --efficiency | --limit | --apps | --nodes) return ;;
     --model) mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur"); return ;;
     --on) mapfile -t COMPREPLY < <(compgen -W here -- "$cur"; compgen -f -X '!*.json' -- "$cur"); return ;;
     --engine) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama mlx vllm membound" -- "$cur"); return ;;
     --emit) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama lmstudio vllm mlx exo" -- "$cur"); return ;;
     --link) mapfile -t COMPREPLY < <(compgen -W "1GbE 10GbE 25GbE 100GbE 200GbE usb4 thunderbolt5 thunderbolt5-rdma" -- "$cur"); return ;;
+    --cross) mapfile -t COMPREPLY < <(compgen -W "none chip model" -- "$cur"); return ;;
     --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
-    home) mapfile -t COMPREPLY < <(compgen -W "machine inspect plan shard home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    home) mapfile -t COMPREPLY < <(compgen -W "machine inspect plan shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
     machine)
         if [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "--measure --quick --threads --list --save --json --no-gpu --software-gpu --root --help" -- "$cur")
@@ -34,6 +35,13 @@ _membound() {
             mapfile -t COMPREPLY < <(compgen -W "--on --nodes --link --ctx --apps --kv --batch --engine --emit --explain --json --no-gpu --software-gpu --root --help" -- "$cur")
         else
             mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur")
+        fi
+        ;;
+    validate)
+        if [[ $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "--cross --rows --limit --svg --fit --json --help" -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.csv' -- "$cur")
         fi
         ;;
     inspect)

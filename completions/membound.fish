@@ -5,6 +5,7 @@ complete -c membound -n __fish_use_subcommand -a machine -d 'one machine in full
 complete -c membound -n __fish_use_subcommand -a inspect -d 'what is in a model'
 complete -c membound -n __fish_use_subcommand -a plan -d 'where bytes go and how fast'
 complete -c membound -n __fish_use_subcommand -a shard -d 'the law backwards'
+complete -c membound -n __fish_use_subcommand -a validate -d 'predictions beside measurements'
 complete -c membound -n __fish_use_subcommand -a home -d 'this machine in one screen'
 complete -c membound -n __fish_use_subcommand -l no-measure -d 'do not measure'
 complete -c membound -n __fish_use_subcommand -l version -d 'version'
@@ -45,3 +46,9 @@ complete -c membound -n '__fish_seen_subcommand_from shard' -l on -x -a 'here (_
 complete -c membound -n '__fish_seen_subcommand_from shard' -l efficiency -x -d 'share of the bandwidth'
 complete -c membound -n '__fish_seen_subcommand_from shard' -l ctx -x -d 'tokens in the cache'
 complete -c membound -n '__fish_seen_subcommand_from shard' -l kv -x -a 'F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL' -d 'cache type'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l cross -x -a 'none chip model' -d 'leave out what is predicted'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l rows -d 'list every row'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l limit -x -d 'median error allowed'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l svg -r -d 'write a picture'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l fit -d 'fit and print the constants'
+complete -c membound -n '__fish_seen_subcommand_from validate' -l json -d JSON

@@ -805,6 +805,56 @@ int mb_shard_infer(const struct mb_shard_opts *opts, struct mb_shard *out, struc
 
 /* The same as JSON text (docs/json.md, "shard"); free with mb_text_free(). MB_OK; MB_ENOMEM. */
 int mb_shard_json(const struct mb_shard *shard, char **out, struct mb_err *err);
+/* ---- validation ----------------------------------------------------------------------------- */
+
+/* Predictions beside published measurements. docs/prediction.md states the columns of the CSV, how its rows are read, and the
+ * errors of the built-in rows. */
+
+/* Errors of one class or chip. */
+struct mb_score {
+    const char *name;
+    unsigned n;
+    double median_ape, p90_ape; /* of |predicted / measured - 1| */
+    double bias;                /* median of predicted / measured - 1 */
+    double coverage80;          /* share of the measurements inside the 80 % interval */
+};
+
+/* One row of the CSV. */
+struct mb_validation_row {
+    const char *id, *machine, *chip, *model, *quant, *engine, *row_class; /* class: dense, moe, hybrid, cpu */
+    double depth, measured, predicted, low, high; /* tokens/s in decoding */
+    double prompt_measured, prompt_predicted;     /* tokens/s in prefill; 0: not measured */
+    const char *skipped;                          /* why it was not used, or NULL */
+};
+
+/* Everything in it lives until mb_validation_free(). */
+struct mb_validation {
+    const char *cross; /* "none", "chip" or "model": what the fit had not seen of each row */
+    struct mb_validation_row *rows;
+    unsigned n_rows, n_used;
+    struct mb_score *classes; /* dense, moe, hybrid, cpu, depth > 8k, prefill; those that have rows */
+    unsigned n_classes;
+    struct mb_score *chips; /* most rows first */
+    unsigned n_chips;
+    void *owner;
+};
+
+/* Predict every row of a CSV file (NULL: the built-in measurements).
+ *   cross  in  NULL or "none": with the built-in constants; "chip", "model": with constants fitted to those rows of the file
+ *              that are of another chip, or another model (takes a minute)
+ * Returns MB_OK; MB_ENOENT, MB_EIO; MB_EFORMAT: err names line and column; MB_ENAME: cross; MB_ENODATA: too few rows to fit;
+ * MB_ENOMEM. */
+int mb_validate(const char *path, const char *cross, struct mb_validation **out, struct mb_err *err);
+void mb_validation_free(struct mb_validation *validation);
+
+/* The same as JSON text (docs/json.md, "validate"), and as an SVG picture: predicted against measured, one colour per chip.
+ * Free with mb_text_free(). MB_OK; MB_EINVAL: no row was used; MB_ENOMEM. */
+int mb_validation_json(const struct mb_validation *validation, int rows, char **out, struct mb_err *err);
+int mb_validation_svg(const struct mb_validation *validation, char **out, struct mb_err *err);
+
+/* Fit the constants of the cost model to a CSV file (NULL: the built-in measurements); *out is the text of
+ * data/engines/constants.json. The same rows give the same text. Returns what mb_validate() does. */
+int mb_validation_fit(const char *path, char **out, struct mb_err *err);
 
 /* ---- the engine ----------------------------------------------------------------------------- */
 

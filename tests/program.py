@@ -324,6 +324,32 @@ class Program(unittest.TestCase):
             self.refused(2, "shard", *args)
         self.refused(2, "shard", "--speed", "1", "--on", "DGX Sprak", "--model", "Qwen3-8B", names=["DGX Spark"])
 
+    def test_validate(self):
+        """Predictions beside measurements: the built-in rows, a file, its limit, its picture, and hostile files."""
+        found = json.loads(self.run_it("validate", "--json", "--rows"))
+        self.assertGreater(found["used"], 400)
+        self.assertEqual(found["used"] + len(found["skipped"]), found["rows"])
+        self.assertEqual(len(found["predictions"]), found["used"])
+        for name in ("dense", "moe", "hybrid", "cpu", "deep", "prefill"):
+            self.assertEqual({"n", "median_ape", "p90_ape", "bias", "coverage80"}, set(found["classes"][name]))
+        self.assertEqual(sum(score["n"] for score in found["chips"].values()), found["used"])
+        self.assertLessEqual(self.widest(self.run_it("validate")), 80)
+        heading = "machine,chip,bw_gbs_spec,backend,engine,model,quant,tg_tps"
+        rows = self.home / "rows.csv"
+        rows.write_text(heading + "\nPC,RTX 4090,1008,cuda,llama.cpp,Qwen3-8B,Q4_K_M,128\n")
+        picture = self.home / "rows.svg"
+        self.assertIn("1 of 1", self.run_it("validate", str(rows), "--svg", str(picture), "--limit", "50%"))
+        self.assertIn("</svg>", picture.read_text())
+        self.assertLessEqual(self.widest(self.run_it("validate", str(rows), "--rows")), 80)
+        rows.write_text(heading + "\nPC,RTX 4090,1008,cuda,llama.cpp,Qwen3-8B,Q4_K_M,30\n")
+        self.run_it("validate", str(rows), "--limit", "50%", expect=1)
+        self.assertIn("over the limit", self.stderr)
+        rows.write_text(heading + "\nPC,RTX 4090,1008,cuda,llama.cpp,Qwen3-8B,Q4_K_M,fast\n")
+        self.refused(3, "validate", str(rows), names=["line 2", "tg_tps"])
+        self.refused(3, "validate", str(self.home / "nothing.csv"))
+        self.refused(2, "validate", "--cross", "day", names=["chip"])
+        self.refused(2, "validate", "--fit", "--json")
+
     def test_recorded_machines(self):
         trees = [tree for tree in sorted(TREES.iterdir()) if (tree / "expected.json").exists()]
         self.assertGreaterEqual(len(trees), 10)

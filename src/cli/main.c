@@ -13,6 +13,7 @@ static const struct {
     {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
     {"plan", verb_plan, "where a model's bytes go on a machine, and how fast it will be"},
     {"shard", verb_shard, "bytes read per token from bandwidth and speed, and back"},
+    {"validate", verb_validate, "predict published measurements and print the errors"},
 };
 
 enum { N_VERBS = sizeof verbs / sizeof *verbs };

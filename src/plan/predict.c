@@ -5,6 +5,7 @@
 #include "plan/profile_table.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { UBATCH_DEFAULT = 512, COPY_BATCH_MIN = 32, CACHED_SHAPES = 64 };
@@ -14,6 +15,10 @@ enum { UBATCH_DEFAULT = 512, COPY_BATCH_MIN = 32, CACHED_SHAPES = 64 };
 
 /* A kernel that only reads reaches this share of the spec bandwidth; fitted efficiencies are shares of the spec. */
 #define READ_SHARE 0.92
+
+/* The spread where none was fitted, and the measurements of a chip from which on its own parameters mean something. */
+#define SPREAD_DEFAULT 0.25
+enum { CHIP_ROWS_SEEN = 3 };
 
 const char *mb_known_by_name(enum mb_known_by known_by)
 {
@@ -30,18 +35,6 @@ static const struct mb_read *read_of(const struct mb_processor *processor, unsig
             return &processor->reads[i];
     }
     return NULL;
-}
-
-static double peak_of(const struct mb_processor *processor)
-{
-    double best = 0;
-    for (unsigned i = 0; i < processor->n_peaks; i++) {
-        const struct mb_peak *peak = &processor->peaks[i];
-        if ((strcmp(peak->type, "f16") == 0 || strcmp(peak->type, "f32") == 0) && mb_figure_known(&peak->flops_per_s) &&
-            peak->flops_per_s.value > best)
-            best = peak->flops_per_s.value;
-    }
-    return best;
 }
 
 /* The processor that reads a pool best, GPUs before CPUs, and the figure it reads with. */
@@ -74,43 +67,71 @@ static int choose_reader(const struct mb_machine *machine, unsigned pool, unsign
     return found;
 }
 
-static void set_pool(struct mb_cost *cost, unsigned pool, const struct mb_profile *profile, struct mb_figure bandwidth)
+static void set_pool(struct mb_cost *cost, unsigned pool, const struct mb_profile *profile, struct mb_figure bandwidth,
+                     const struct mb_cost_hints *hints, const struct mb_fitted_table *table)
 {
     struct mb_pool_cost *p = &cost->pools[pool];
-    const struct mb_processor *processor = &cost->machine->processors[p->processor];
-    const double *c = profile->c;
-    double base = bandwidth.value;
+    struct mb_form_context context;
     p->known = 1;
-    p->gpu = processor->kind == MB_PROCESSOR_GPU;
-    p->profile = profile;
-    p->backend = profile->backend;
+    p->gpu = cost->machine->processors[p->processor].kind == MB_PROCESSOR_GPU;
+    p->backend = mb_profile_backend(profile);
     p->bytes_per_s = bandwidth.value;
     p->bandwidth_by = bandwidth.provenance == MB_MEASURED ? MB_BY_MEASUREMENT : MB_BY_LOOKUP;
-    if (p->bandwidth_by == MB_BY_MEASUREMENT)
-        base /= READ_SHARE;
-    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++) {
-        double rate = base * c[MB_C_EFF_FLOAT + class];
-        p->s_per_byte[class] = 1 / (rate < p->bytes_per_s ? rate : p->bytes_per_s);
+    snprintf(p->engine, sizeof p->engine, "%s", mb_profile_engine(profile));
+    mb_cost_context(cost, pool, hints, &context);
+    for (unsigned rate = 0; rate < MB_N_RATES; rate++) {
+        unsigned n_rows;
+        p->s_per[rate] = mb_form_seconds(&context, (enum mb_rate)rate, table, &n_rows);
+        if (rate == MB_RATE_BYTE_K)
+            p->n_rows = n_rows;
+        /* No fit may read faster than the memory can. */
+        if (rate <= MB_RATE_BYTE_CODE && p->s_per[rate] < 1 / p->bytes_per_s)
+            p->s_per[rate] = 1 / p->bytes_per_s;
     }
-    p->s_per_kv_byte = 1 / (base * c[MB_C_EFF_KV]);
-    p->s_per_state_byte = 1 / (base * c[MB_C_EFF_STATE]);
-    p->layer_s = c[MB_C_LAYER_S];
-    p->recurrent_s = c[MB_C_RECURRENT_S];
-    p->mla_s = c[MB_C_MLA_S];
-    p->moe_s = c[MB_C_MOE_S];
-    p->token_s = c[MB_C_TOKEN_S];
-    p->peak_flops_per_s = peak_of(processor);
-    p->prefill_flops_per_s = p->peak_flops_per_s > 0 ? p->peak_flops_per_s * c[MB_C_PREFILL_EFF]
-                                                     : base * c[MB_C_PREFILL_FLOPS];
-    p->prefill_layer_s = c[MB_C_PREFILL_LAYER_S];
-    if (c[MB_C_CROSSING_S] > cost->crossing_s)
-        cost->crossing_s = c[MB_C_CROSSING_S];
-    if (c[MB_C_SIGMA] > cost->sigma)
-        cost->sigma = c[MB_C_SIGMA];
+    if (!p->gpu && cost->n_chip_rows)
+        return;
+    char name[64];
+    snprintf(name, sizeof name, "memory chip %.24s %s", context.chip, mb_backend_name(p->backend));
+    const struct mb_fitted *chip = mb_fitted_find(table, name);
+    cost->n_chip_rows = chip ? chip->n_rows : 0;
 }
 
-int mb_cost_init(struct mb_cost *cost, const struct mb_machine *machine, const char *engine, struct mb_err *err)
+int mb_cost_context(const struct mb_cost *cost, unsigned pool, const struct mb_cost_hints *hints, struct mb_form_context *out)
 {
+    const struct mb_pool_cost *p = &cost->pools[pool];
+    memset(out, 0, sizeof(*out));
+    if (pool >= cost->n_pools || !p->known)
+        return 0;
+    out->engine = p->engine;
+    out->backend = p->backend;
+    out->bytes_per_s = p->bandwidth_by == MB_BY_MEASUREMENT ? p->bytes_per_s / READ_SHARE : p->bytes_per_s;
+    out->months = hints ? hints->months : NAN;
+    out->flash = hints ? hints->flash : -1;
+    mb_form_processor(out, &cost->machine->processors[p->processor]);
+    return 1;
+}
+
+static double spread_of(const struct mb_fitted_table *table, const char *what, int seen)
+{
+    char name[64];
+    snprintf(name, sizeof name, "spread %s %s", what, seen ? "seen" : "unseen");
+    const struct mb_fitted *spread = mb_fitted_find(table, name);
+    return spread ? spread->value : SPREAD_DEFAULT;
+}
+
+static void set_spreads(struct mb_cost *cost, const struct mb_fitted_table *table)
+{
+    static const char *const names[MB_N_SPREADS] = {"dense", "moe", "hybrid", "cpu"};
+    for (unsigned i = 0; i < MB_N_SPREADS; i++)
+        cost->sigma[i] = spread_of(table, names[i], cost->n_chip_rows >= CHIP_ROWS_SEEN);
+    cost->prompt_sigma = spread_of(table, "prompt", cost->n_chip_rows >= CHIP_ROWS_SEEN);
+}
+
+int mb_cost_init_as(struct mb_cost *cost, const struct mb_machine *machine, const char *engine, const struct mb_cost_hints *hints,
+                    struct mb_err *err)
+{
+    const struct mb_fitted_table built_in = {mb_fitted_rows, mb_fitted_n};
+    const struct mb_fitted_table *table = hints && hints->table ? hints->table : &built_in;
     unsigned n_known = 0;
     int unsupported = 0;
     memset(cost, 0, sizeof(*cost));
@@ -129,9 +150,13 @@ int mb_cost_init(struct mb_cost *cost, const struct mb_machine *machine, const c
         }
         if (code)
             return code;
-        set_pool(cost, i, profile, bandwidth);
+        set_pool(cost, i, profile, bandwidth, hints, table);
         n_known++;
     }
+    set_spreads(cost, table);
+    const struct mb_form_context anywhere = {.engine = "llama.cpp", .months = NAN};
+    cost->crossing_s = mb_form_seconds(&anywhere, MB_RATE_CROSSING, table, NULL);
+    cost->copy = mb_form_seconds(&anywhere, MB_RATE_PROMPT_COPY, table, NULL);
     for (unsigned i = 0; i < machine->n_links; i++) {
         const struct mb_link *link = &machine->links[i];
         if (link->from < machine->n_pools && machine->pools[link->from].kind == MB_POOL_SYSTEM &&
@@ -146,6 +171,11 @@ int mb_cost_init(struct mb_cost *cost, const struct mb_machine *machine, const c
                    machine->name);
 }
 
+int mb_cost_init(struct mb_cost *cost, const struct mb_machine *machine, const char *engine, struct mb_err *err)
+{
+    return mb_cost_init_as(cost, machine, engine, NULL, err);
+}
+
 int mb_cost_best_pool(const struct mb_cost *cost)
 {
     int best = -1;
@@ -158,37 +188,21 @@ int mb_cost_best_pool(const struct mb_cost *cost)
 
 /* ---- one unit ---- */
 
-/* Seconds of a unit by what they are spent on. */
+/* Seconds of a unit, by rate. */
 struct parts {
-    double weights[MB_N_WEIGHT_CLASSES];
-    double kv, state, fixed;
-    double kv_bytes;
+    double seconds[MB_N_RATES];
+    double amount[MB_N_RATES];
+    double sum;
 };
 
 static void decode_parts(const struct mb_pool_cost *pool, const struct mb_shape *shape, double depth, struct parts *out)
 {
-    memset(out, 0, sizeof(*out));
-    if (shape->kind == MB_UNIT_EMBEDDING || shape->kind == MB_UNIT_LAYER_EMBEDDING || shape->kind == MB_UNIT_UNREAD)
-        return;
-    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++)
-        out->weights[class] = shape->bytes[class] * pool->s_per_byte[class];
-    if (shape->n_cells) {
-        out->kv_bytes = mb_shape_kv_bytes(shape, depth);
-        out->kv = out->kv_bytes * pool->s_per_kv_byte;
+    out->sum = 0;
+    mb_shape_amounts(shape, depth, out->amount);
+    for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++) {
+        out->seconds[rate] = out->amount[rate] * pool->s_per[rate];
+        out->sum += out->seconds[rate];
     }
-    out->state = shape->state_bytes * pool->s_per_state_byte;
-    if (shape->kind == MB_UNIT_CORE)
-        out->fixed = pool->layer_s + (shape->mixer == MB_MIX_MLA ? pool->mla_s : shape->mixer >= MB_MIX_GDN ? pool->recurrent_s : 0);
-    else if (shape->kind == MB_UNIT_EXPERTS)
-        out->fixed = pool->moe_s;
-}
-
-static double parts_sum(const struct parts *parts)
-{
-    double sum = parts->kv + parts->state + parts->fixed;
-    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++)
-        sum += parts->weights[class];
-    return sum;
 }
 
 double mb_unit_decode_seconds(const struct mb_cost *cost, const struct mb_load *load, uint32_t unit, unsigned pool, double depth)
@@ -197,12 +211,12 @@ double mb_unit_decode_seconds(const struct mb_cost *cost, const struct mb_load *
     if (pool >= cost->n_pools || !cost->pools[pool].known)
         return INFINITY;
     decode_parts(&cost->pools[pool], &load->shapes[load->units[unit].shape], depth, &parts);
-    return parts_sum(&parts);
+    return parts.sum;
 }
 
 double mb_pool_token_seconds(const struct mb_cost *cost, unsigned pool)
 {
-    return pool < cost->n_pools && cost->pools[pool].known ? cost->pools[pool].token_s : INFINITY;
+    return pool < cost->n_pools && cost->pools[pool].known ? cost->pools[pool].s_per[MB_RATE_TOKEN] : INFINITY;
 }
 
 double mb_crossing_seconds(const struct mb_cost *cost, const struct mb_load *load)
@@ -239,49 +253,55 @@ static void add_term(struct mb_prediction *out, const struct mb_cost_term *term)
 }
 
 struct pool_sum {
-    double seconds[MB_N_WEIGHT_CLASSES], bytes[MB_N_WEIGHT_CLASSES];
-    double kv_s, kv_bytes, state_s, state_bytes, fixed_s;
-    unsigned n_fixed;
+    double seconds[MB_RATE_TOKEN], amount[MB_RATE_TOKEN];
     int used;
 };
 
-static void add_pool_terms(const struct mb_cost *cost, unsigned index, const struct pool_sum *sum, struct mb_prediction *out)
+/* Rates that are about bytes of memory, as against counts of things. */
+static int is_bytes(unsigned rate)
 {
-    static const char *const names[MB_N_WEIGHT_CLASSES] = {"weights, floats", "weights, 8 bits", "weights, 4 and 5 bits",
-                                                           "weights, K types", "weights, code books"};
-    const struct mb_pool_cost *pool = &cost->pools[index];
-    unsigned n_rows = pool->profile->n_rows;
-    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++)
-        add_term(out, &(struct mb_cost_term){names[class], (int)index, sum->bytes[class],
-                                        sum->seconds[class] > 0 ? sum->bytes[class] / sum->seconds[class] : 0, 0,
-                                        sum->seconds[class], pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_cost_term){"cache", (int)index, sum->kv_bytes, sum->kv_s > 0 ? sum->kv_bytes / sum->kv_s : 0, 0,
-                                    sum->kv_s, pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_cost_term){"state", (int)index, sum->state_bytes, sum->state_s > 0 ? sum->state_bytes / sum->state_s : 0,
-                                    0, sum->state_s, pool->bandwidth_by, n_rows});
-    add_term(out, &(struct mb_cost_term){"layers", (int)index, 0, 0, sum->n_fixed, sum->fixed_s, MB_BY_FIT, n_rows});
-    add_term(out, &(struct mb_cost_term){"token", (int)index, 0, 0, 1, pool->token_s, MB_BY_FIT, n_rows});
+    return rate <= MB_RATE_BYTE_CODE || rate == MB_RATE_KV_BYTE || rate == MB_RATE_STATE_BYTE;
 }
 
-static void finish(const struct mb_cost *cost, double n_tokens, double bound_s, struct mb_prediction *out)
+static void add_pool_terms(const struct mb_cost *cost, unsigned index, const struct pool_sum *sum, struct mb_prediction *out)
+{
+    const struct mb_pool_cost *pool = &cost->pools[index];
+    for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++) {
+        struct mb_cost_term term = {.what = mb_rate_text((enum mb_rate)rate), .pool = (int)index, .seconds = sum->seconds[rate]};
+        term.n_rows = pool->n_rows;
+        term.known_by = MB_BY_FIT;
+        if (is_bytes(rate)) {
+            term.bytes = sum->amount[rate];
+            term.bytes_per_s = term.seconds > 0 ? term.bytes / term.seconds : 0;
+            term.known_by = pool->bandwidth_by;
+        } else {
+            term.count = sum->amount[rate];
+        }
+        add_term(out, &term);
+    }
+    add_term(out, &(struct mb_cost_term){.what = mb_rate_text(MB_RATE_TOKEN), .pool = (int)index, .count = 1,
+                                         .seconds = pool->s_per[MB_RATE_TOKEN], .known_by = MB_BY_FIT, .n_rows = pool->n_rows});
+}
+
+static void finish(double n_tokens, double bound_s, double sigma, struct mb_prediction *out)
 {
     out->seconds = 0;
     for (unsigned i = 0; i < out->n_terms; i++)
         out->seconds += out->terms[i].seconds;
     out->tokens_per_s = out->seconds > 0 ? n_tokens / out->seconds : INFINITY;
     out->bound_tokens_per_s = bound_s > 0 ? n_tokens / bound_s : INFINITY;
-    out->sigma = cost->sigma;
-    out->low = out->tokens_per_s * exp(-Z80 * out->sigma);
-    out->high = out->tokens_per_s * exp(Z80 * out->sigma);
+    out->sigma = sigma;
+    out->low = out->tokens_per_s * exp(-Z80 * sigma);
+    out->high = out->tokens_per_s * exp(Z80 * sigma);
 }
 
 int mb_predict_decode(const struct mb_cost *cost, const struct mb_load *load, const uint8_t *pool_of_unit, double depth,
                       struct mb_prediction *out, struct mb_err *err)
 {
     struct pool_sum sums[MB_COST_POOLS_MAX];
-    struct parts cache[CACHED_SHAPES];
+    struct parts cache[CACHED_SHAPES], fresh;
     uint8_t cached_pool[CACHED_SHAPES];
-    int code = check_pools(cost, load, pool_of_unit, err), last = -1;
+    int code = check_pools(cost, load, pool_of_unit, err), last = -1, any_cpu = 0, any_gpu = 0;
     unsigned crossings = 0;
     double bound_s = 0;
     if (code)
@@ -294,7 +314,7 @@ int mb_predict_decode(const struct mb_cost *cost, const struct mb_load *load, co
         const struct mb_unit *unit = &load->units[i];
         const struct mb_shape *shape = &load->shapes[unit->shape];
         unsigned index = pool_of_unit[i];
-        struct parts fresh, *parts = unit->shape < CACHED_SHAPES ? &cache[unit->shape] : &fresh;
+        struct parts *parts = unit->shape < CACHED_SHAPES ? &cache[unit->shape] : &fresh;
         if (is_free(unit->kind))
             continue;
         const struct mb_pool_cost *pool = &cost->pools[index];
@@ -304,18 +324,14 @@ int mb_predict_decode(const struct mb_cost *cost, const struct mb_load *load, co
                 cached_pool[unit->shape] = (uint8_t)index;
         }
         struct pool_sum *sum = &sums[index];
-        for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++) {
-            sum->seconds[class] += parts->weights[class];
-            sum->bytes[class] += shape->bytes[class];
+        for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++) {
+            sum->seconds[rate] += parts->seconds[rate];
+            sum->amount[rate] += parts->amount[rate];
         }
-        sum->kv_s += parts->kv;
-        sum->kv_bytes += parts->kv_bytes;
-        sum->state_s += parts->state;
-        sum->state_bytes += shape->state_bytes;
-        sum->fixed_s += parts->fixed;
-        sum->n_fixed += parts->fixed > 0;
         sum->used = 1;
-        double bytes = shape->weight_bytes + parts->kv_bytes + shape->state_bytes;
+        any_gpu |= pool->gpu;
+        any_cpu |= !pool->gpu;
+        double bytes = shape->weight_bytes + parts->amount[MB_RATE_KV_BYTE] + shape->state_bytes;
         out->bytes += bytes;
         bound_s += bytes / pool->bytes_per_s;
         crossings += last >= 0 && last != (int)pool->processor;
@@ -326,16 +342,14 @@ int mb_predict_decode(const struct mb_cost *cost, const struct mb_load *load, co
             add_pool_terms(cost, i, &sums[i], out);
     }
     if (crossings)
-        add_term(out, &(struct mb_cost_term){"crossings", -1, 0, 0, crossings, crossings * mb_crossing_seconds(cost, load), MB_BY_FIT, 0});
-    finish(cost, 1, bound_s, out);
+        add_term(out, &(struct mb_cost_term){.what = mb_rate_text(MB_RATE_CROSSING), .pool = -1, .count = crossings,
+                                             .seconds = crossings * mb_crossing_seconds(cost, load), .known_by = MB_BY_FIT});
+    finish(1, bound_s,
+           cost->sigma[any_cpu ? any_gpu ? MB_SPREAD_HYBRID : MB_SPREAD_CPU : load->moe ? MB_SPREAD_MOE : MB_SPREAD_DENSE], out);
     return MB_OK;
 }
 
 /* ---- prefill ---- */
-
-struct chunk_parts {
-    double memory, arithmetic, copy, fixed, bytes;
-};
 
 static double chunk_bytes(const struct mb_shape *shape, double n)
 {
@@ -345,33 +359,32 @@ static double chunk_bytes(const struct mb_shape *shape, double n)
     return shape->weight_bytes / share * (1 - pow(1 - share, n));
 }
 
-/* A chunk of n tokens in a unit; large batches of weights in RAM go over the link to a GPU where that is faster. */
-static void prefill_parts(const struct mb_cost *cost, const struct mb_pool_cost *pool, const struct mb_pool_cost *gpu,
-                          const struct mb_shape *shape, double n, double depth, struct chunk_parts *out)
+/* One chunk of n tokens at a depth. */
+static void chunk_amounts(const struct mb_shape *shape, double n, double depth, double count, double amount[MB_N_RATES])
 {
-    double bytes = chunk_bytes(shape, n), flops = shape->prefill_flops * n, memory = 0;
+    double bytes = chunk_bytes(shape, n) + shape->state_bytes, flops = shape->prefill_flops * n;
     for (unsigned i = 0; i < shape->n_cells; i++) {
         double cells = mb_cells_mean(&shape->cells[i], depth, n);
         flops += shape->cells[i].flops_per_cell * cells * n;
-        memory += shape->cells[i].row_bytes * cells * pool->s_per_kv_byte;
+        bytes += shape->cells[i].row_bytes * cells;
     }
-    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES && shape->weight_bytes > 0; class ++)
-        memory += bytes * (shape->bytes[class] / shape->weight_bytes) * pool->s_per_byte[class];
-    memory += shape->state_bytes * pool->s_per_state_byte;
-    *out = (struct chunk_parts){.bytes = bytes, .fixed = shape->kind == MB_UNIT_CORE ? pool->prefill_layer_s : 0};
-    double arithmetic = flops / pool->prefill_flops_per_s, longer = memory > arithmetic ? memory : arithmetic;
-    if (!pool->gpu && gpu && cost->link_bytes_per_s > 0 && n >= COPY_BATCH_MIN && shape->n_cells == 0) {
-        double copy = bytes / cost->link_bytes_per_s, there = flops / gpu->prefill_flops_per_s;
-        if (copy + there < longer) {
-            out->copy = copy;
-            out->arithmetic = there;
-            return;
-        }
-    }
-    if (memory > arithmetic)
-        out->memory = memory;
-    else
-        out->arithmetic = arithmetic;
+    amount[MB_RATE_PROMPT_FLOP] += count * flops;
+    amount[MB_RATE_PROMPT_BYTE] += count * bytes;
+    if (shape->kind == MB_UNIT_CORE)
+        amount[MB_RATE_PROMPT_LAYER] += count;
+}
+
+void mb_prompt_amounts(const struct mb_shape *shape, double n_tokens, double depth, double n_ubatch, double amount[MB_N_RATES])
+{
+    double full = floor(n_tokens / n_ubatch), rest = n_tokens - full * n_ubatch;
+    memset(amount, 0, MB_N_RATES * sizeof(*amount));
+    if (is_free(shape->kind))
+        return;
+    /* All full chunks cost the same but for attention, which is linear in the depth: the middle one stands for all. */
+    if (full > 0)
+        chunk_amounts(shape, n_ubatch, depth + (full - 1) * n_ubatch / 2, full, amount);
+    if (rest > 0)
+        chunk_amounts(shape, rest, depth + full * n_ubatch, 1, amount);
 }
 
 static const struct mb_pool_cost *first_gpu(const struct mb_cost *cost)
@@ -387,44 +400,50 @@ int mb_predict_prefill(const struct mb_cost *cost, const struct mb_load *load, c
                        double depth, unsigned n_ubatch, struct mb_prediction *out, struct mb_err *err)
 {
     const struct mb_pool_cost *gpu = first_gpu(cost);
-    struct chunk_parts sum = {0};
     int code = check_pools(cost, load, pool_of_unit, err);
-    double ubatch = n_ubatch ? n_ubatch : UBATCH_DEFAULT, bound_s = 0;
+    double ubatch = n_ubatch ? n_ubatch : UBATCH_DEFAULT, bound_s = 0, copied = 0;
+    double seconds[MB_N_RATES] = {0}, total[MB_N_RATES] = {0}, amount[MB_N_RATES];
     if (code)
         return code;
     if (!(n_tokens >= 1) || !(depth >= 0))
         return mb_fail(err, MB_ERANGE, "a prompt of %g tokens at a depth of %g: ask for at least one token", n_tokens, depth);
-    double full = floor(n_tokens / ubatch), rest = n_tokens - full * ubatch;
     for (uint32_t i = 0; i < load->n_units; i++) {
-        const struct mb_unit *unit = &load->units[i];
-        const struct mb_shape *shape = &load->shapes[unit->shape];
-        struct chunk_parts parts;
-        if (is_free(unit->kind))
+        const struct mb_shape *shape = &load->shapes[load->units[i].shape];
+        if (is_free(shape->kind))
             continue;
         const struct mb_pool_cost *pool = &cost->pools[pool_of_unit[i]];
-        /* All full chunks cost the same but for attention, which is linear in the depth: the middle one stands for all. */
-        for (unsigned last = 0; last < 2; last++) {
-            double count = last ? rest > 0 : full, n = last ? rest : ubatch;
-            if (count <= 0)
-                continue;
-            double at = last ? depth + full * ubatch : depth + (full - 1) * ubatch / 2;
-            prefill_parts(cost, pool, gpu, shape, n, at, &parts);
-            sum.memory += count * parts.memory;
-            sum.arithmetic += count * parts.arithmetic;
-            sum.copy += count * parts.copy;
-            sum.fixed += count * parts.fixed;
-            sum.bytes += count * parts.bytes;
-            bound_s += count * parts.bytes / pool->bytes_per_s;
+        mb_prompt_amounts(shape, n_tokens, depth, ubatch, amount);
+        double bytes = amount[MB_RATE_PROMPT_BYTE], here = 0;
+        bound_s += bytes / pool->bytes_per_s;
+        for (unsigned rate = MB_RATE_PROMPT_FLOP; rate <= MB_RATE_PROMPT_LAYER; rate++) {
+            here += amount[rate] * pool->s_per[rate];
+            total[rate] += amount[rate];
         }
+        /* Large batches of weights in RAM are copied to a GPU where that is faster. */
+        double copy = gpu && !pool->gpu && cost->link_bytes_per_s > 0 && n_tokens >= COPY_BATCH_MIN && !shape->n_cells
+                          ? bytes / cost->link_bytes_per_s * cost->copy
+                          : INFINITY;
+        double there = gpu ? amount[MB_RATE_PROMPT_FLOP] * gpu->s_per[MB_RATE_PROMPT_FLOP] : 0;
+        if (copy + there < here) {
+            copied += bytes;
+            seconds[MB_RATE_PROMPT_COPY] += copy;
+            seconds[MB_RATE_PROMPT_FLOP] += there;
+            continue;
+        }
+        for (unsigned rate = MB_RATE_PROMPT_FLOP; rate <= MB_RATE_PROMPT_LAYER; rate++)
+            seconds[rate] += amount[rate] * pool->s_per[rate];
     }
     out->n_terms = 0;
-    out->bytes = sum.bytes;
-    add_term(out, &(struct mb_cost_term){"arithmetic", -1, 0, 0, 0, sum.arithmetic, MB_BY_FIT, 0});
-    add_term(out, &(struct mb_cost_term){"memory", -1, sum.bytes, 0, 0, sum.memory, MB_BY_FIT, 0});
-    add_term(out, &(struct mb_cost_term){"copies to the GPU", -1, sum.copy * cost->link_bytes_per_s, cost->link_bytes_per_s, 0,
-                                    sum.copy, MB_BY_LOOKUP, 0});
-    add_term(out, &(struct mb_cost_term){"layers", -1, 0, 0, 0, sum.fixed, MB_BY_FIT, 0});
-    finish(cost, n_tokens, bound_s, out);
+    out->bytes = total[MB_RATE_PROMPT_BYTE];
+    total[MB_RATE_PROMPT_COPY] = copied;
+    for (unsigned rate = MB_RATE_PROMPT_FLOP; rate < MB_N_RATES; rate++) {
+        int bytes = rate == MB_RATE_PROMPT_BYTE || rate == MB_RATE_PROMPT_COPY;
+        add_term(out, &(struct mb_cost_term){.what = mb_rate_text((enum mb_rate)rate), .pool = -1, .seconds = seconds[rate],
+                                             .bytes = bytes ? total[rate] : 0, .count = bytes ? 0 : total[rate],
+                                             .bytes_per_s = bytes && seconds[rate] > 0 ? total[rate] / seconds[rate] : 0,
+                                             .known_by = MB_BY_FIT});
+    }
+    finish(n_tokens, bound_s, cost->prompt_sigma, out);
     return MB_OK;
 }
 

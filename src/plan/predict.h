@@ -7,10 +7,9 @@
 #ifndef MB_PREDICT_H
 #define MB_PREDICT_H
 
-#include "plan/load.h"
-#include "plan/profile.h"
+#include "plan/form.h"
 
-enum { MB_COST_POOLS_MAX = 32, MB_TERMS_MAX = 10 * MB_COST_POOLS_MAX };
+enum { MB_COST_POOLS_MAX = 32, MB_TERMS_MAX = 12 * MB_COST_POOLS_MAX };
 
 /* Where a constant of a term comes from. */
 enum mb_known_by {
@@ -48,23 +47,19 @@ struct mb_prediction {
 
 /* What one pool costs its processor. */
 struct mb_pool_cost {
-    unsigned processor;      /* that reads it best */
-    int known;               /* bandwidth is known and a processor reads it */
+    unsigned processor; /* that reads it best */
+    int known;          /* bandwidth is known and a processor reads it */
     int gpu;
     enum mb_backend backend;
-    const struct mb_profile *profile;
     enum mb_known_by bandwidth_by;
-    double bytes_per_s;      /* bandwidth that the bound is stated with */
-    double peak_flops_per_s; /* for prefill; 0 unknown */
-    double s_per_byte[MB_N_WEIGHT_CLASSES];   /* memory */
-    double s_per_weight[MB_N_WEIGHT_CLASSES]; /* unpacking, beside it */
-    double s_per_kv_byte, s_per_state_byte, s_per_kv_flop;
-    double op_s;             /* per matrix */
-    double layer_s;          /* per core unit, attention */
-    double recurrent_s, mla_s, moe_s; /* more for such a core; per experts unit */
-    double token_s;          /* once per token on this processor */
-    double prefill_flops_per_s, prefill_layer_s;
+    double bytes_per_s;       /* bandwidth that the bound is stated with */
+    double s_per[MB_N_RATES]; /* seconds per unit of work */
+    unsigned n_rows;          /* measurements behind the price of its weights */
+    char engine[24];
 };
+
+/* By class of placement: all on a GPU, dense or with experts; on several processors; on a CPU. */
+enum mb_spread { MB_SPREAD_DENSE, MB_SPREAD_MOE, MB_SPREAD_HYBRID, MB_SPREAD_CPU, MB_N_SPREADS };
 
 struct mb_cost {
     const struct mb_machine *machine; /* borrowed */
@@ -73,8 +68,10 @@ struct mb_cost {
     unsigned n_pools;
     double crossing_s;       /* per change of processor */
     double link_bytes_per_s; /* host to GPU, for prefill of weights in RAM; 0 unknown */
-    double sigma;            /* spread of the profile on chips like this one */
-    unsigned n_chip_rows;    /* measurements of this very chip behind the constants */
+    double copy;             /* time of such a copy over that of its bytes at this rate */
+    double sigma[MB_N_SPREADS]; /* spread on chips like this one */
+    double prompt_sigma;
+    unsigned n_chip_rows;    /* measurements of the GPU's own chip behind the constants */
 };
 
 /* Prepare the costs of an engine on a machine.
@@ -83,6 +80,21 @@ struct mb_cost {
  * Returns MB_OK; MB_ENAME: no such engine; MB_ENOTSUP: it runs on none of the processors; MB_ENODATA: no pool has a known
  * bandwidth, err says how to give one. Thread-safe, pure. */
 int mb_cost_init(struct mb_cost *cost, const struct mb_machine *machine, const char *engine, struct mb_err *err);
+
+/* The same for what is known about one published measurement, and with other constants than the built-in ones. */
+struct mb_cost_hints {
+    double months; /* of the engine's build since January 2023; NAN: the newest */
+    int flash;     /* flash attention: 1 on, 0 off, -1 not told */
+    const struct mb_fitted_table *table; /* NULL: the built-in one */
+};
+int mb_cost_init_as(struct mb_cost *cost, const struct mb_machine *machine, const char *engine, const struct mb_cost_hints *hints,
+                    struct mb_err *err);
+
+/* The context by which such a pool is priced; 0: the pool is not known. For the fit. */
+int mb_cost_context(const struct mb_cost *cost, unsigned pool, const struct mb_cost_hints *hints, struct mb_form_context *out);
+
+/* Amounts of the prefill of n_tokens after depth in a unit, by prompt rates. For the fit. */
+void mb_prompt_amounts(const struct mb_shape *shape, double n_tokens, double depth, double n_ubatch, double amount[MB_N_RATES]);
 
 /* Seconds that one token spends in a unit that lies in a pool, at a depth. The sum over all units, plus mb_pool_token_seconds()
  * of each pool's processor that is used, plus the crossings, is mb_predict_decode()'s. Infinite for a pool that is not known. */

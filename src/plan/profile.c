@@ -21,16 +21,6 @@ int mb_backend_by_name(const char *name, enum mb_backend *out)
     return MB_ENAME;
 }
 
-const char *mb_constant_name(enum mb_constant constant)
-{
-    static const char *const names[MB_N_CONSTANTS] = {
-#define CONSTANT_NAME(name, key) key,
-        MB_CONSTANTS(CONSTANT_NAME)
-#undef CONSTANT_NAME
-    };
-    return (unsigned)constant < MB_N_CONSTANTS ? names[constant] : "none";
-}
-
 const char *const *mb_engine_names(size_t *out_n)
 {
     *out_n = mb_n_profile_choices;

@@ -102,10 +102,10 @@ static void roll(struct problem *p, unsigned n_pools, unsigned sizes)
         cost->processor = i;
         cost->bytes_per_s = bytes_per_s;
         for (unsigned c = 0; c < MB_N_WEIGHT_CLASSES; c++)
-            cost->s_per_byte[c] = 1 / (bytes_per_s * dice(0.5, 1));
-        cost->layer_s = dice(0, 1e-5);
-        cost->moe_s = dice(0, 1e-5);
-        cost->token_s = dice(0, 1e-4);
+            cost->s_per[MB_RATE_BYTE_FLOAT + c] = 1 / (bytes_per_s * dice(0.5, 1));
+        cost->s_per[MB_RATE_ATTENTION] = dice(0, 1e-5);
+        cost->s_per[MB_RATE_MOE] = dice(0, 1e-5);
+        cost->s_per[MB_RATE_TOKEN] = dice(0, 1e-4);
         room->usable = 1;
         room->room_bytes = (uint64_t)(total * dice(0.1, i == HOST ? 1.6 : 0.9));
         room->buffers_bytes = (uint64_t)(total * dice(0, 0.05));

@@ -124,8 +124,9 @@ static void prefill(void **state)
     assert_int_equal(mb_predict_prefill(&cost, load, pools, 1024, 0, 0, &large, NULL), MB_OK);
     assert_int_equal(mb_predict_prefill(&cost, load, pools, 513, 0, 0, &odd, NULL), MB_OK);
     assert_true(large.seconds > 2 * small.seconds && large.seconds < 2.2 * small.seconds);
-    assert_true(fabs(large.bytes / small.bytes - 2) < 1e-9);
-    assert_true(fabs(odd.bytes / small.bytes - 2) < 1e-9);
+    /* Weights once per chunk, and a cache that grows. */
+    assert_true(large.bytes > 2 * small.bytes && large.bytes < 2.1 * small.bytes);
+    assert_true(odd.bytes > 1.95 * small.bytes && odd.bytes < 2.1 * small.bytes);
     assert_true(small.tokens_per_s > 500);
     assert_int_equal(mb_predict_ttft(&cost, load, pools, 512, 0, &ttft, NULL), MB_OK);
     assert_true(ttft > small.seconds && ttft < 1.5 * small.seconds);
@@ -149,7 +150,7 @@ static void unknown_bandwidth(void **state)
     read.bytes_per_s = (struct mb_figure){50e9, MB_MEASURED, NULL};
     assert_int_equal(mb_cost_init(&cost, &machine, NULL, &err), MB_OK);
     assert_int_equal(cost.pools[0].bandwidth_by, MB_BY_MEASUREMENT);
-    assert_true(cost.pools[0].s_per_byte[MB_WEIGHTS_8] >= 1 / 50e9);
+    assert_true(cost.pools[0].s_per[MB_RATE_BYTE_8] >= 1 / 50e9);
     assert_int_equal(mb_cost_init(&cost, &machine, "vllm", &err), MB_ENOTSUP);
 }
 
