@@ -130,7 +130,8 @@ int mb_place_and_predict(struct mb_placer *placer, const struct mb_cost *cost, c
     struct mb_prediction prediction;
     mb_rooms_find(cost, placer->load, opts, &rooms);
     *out = (struct mb_quick){0};
-    if (!mb_place_best(placer, cost, &rooms, mb_place_depth(placer->load), &out->placement) || mb_predict_decode(cost, placer->load, out->placement.pool_of_unit, 0, &prediction, NULL))
+    if (!mb_place_best(placer, cost, &rooms, mb_place_depth(placer->load), &out->placement) ||
+        mb_predict_decode(cost, placer->load, out->placement.pool_of_unit, 0, &prediction, NULL))
         return 0;
     out->fits = 1;
     out->decode = (struct mb_speed){prediction.tokens_per_s, prediction.low, prediction.high, prediction.bound_tokens_per_s};

@@ -134,7 +134,8 @@ static void try_settings(struct mb_planner *p)
     uint64_t now = mb_apps_bytes(p->machine, pool, &p->opts), most = most_apps(&what, pool, now);
     mb_format_bytes((double)now, b, sizeof b);
     if (most) {
-        snprintf(text, sizeof text, "Turn off apps: it fits if the system and other programs take at most %s; the plan keeps %s for them.",
+        snprintf(text, sizeof text,
+                 "Turn off apps: it fits if the system and other programs take at most %s; the plan keeps %s for them.",
                  mb_format_bytes((double)most, a, sizeof a), b);
         say(p, text);
     }

@@ -25,8 +25,10 @@ struct mb_rooms {
     int host; /* the pool of the program itself and of the embedding table; -1: its size is not known */
 };
 
+enum { MB_PLACE_NO_UNIT = -1 };
+
 struct mb_place_layer {
-    int32_t core, item[2]; /* units; -1: none. The last layer is the head alone, an item without a core */
+    int32_t core, item[2]; /* units, or MB_PLACE_NO_UNIT. The last layer is the head alone, an item without a core */
     uint32_t class;        /* layers with equal items */
 };
 
@@ -106,6 +108,9 @@ const char *mb_place_rule_name(enum mb_place_rule rule);
 /* Place by a rule. Returns 1 and the placement; 0: that does not fit, or the machine has no such choice. */
 int mb_place_by_rule(struct mb_placer *placer, const struct mb_cost *cost, const struct mb_rooms *rooms, double depth,
                      enum mb_place_rule rule, struct mb_placement *out);
+
+/* Embeddings: looked up by rows, in the memory of the program. */
+int mb_place_is_loose(enum mb_unit_kind kind);
 
 /* Sum up what a placement takes, with the buffers that it makes necessary. */
 void mb_place_measure(const struct mb_load *load, const struct mb_rooms *rooms, const uint8_t *pool_of_unit,

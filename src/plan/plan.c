@@ -411,8 +411,8 @@ static void warn_speed(struct mb_planner *p, const uint8_t *pools)
     char text[400];
     if (slow > 0.05 * p->load->weight_bytes && !p->load->moe)
         snprintf(text, sizeof text,
-                 "The model is dense and larger than the VRAM, so it %s: each token reads %.1f GB from RAM. A MoE of this size may "
-                 "not: a token reads only the experts that it chose.",
+                 "The model is dense and larger than the VRAM, so it %s: each token reads %.1f GB from RAM. A MoE of this "
+                 "size may not: a token reads only the experts that it chose.",
                  plan->decode.tokens_per_s < CRAWL_TOKENS_PER_S ? "crawls" : "slows down", slow / 1e9);
     else if (plan->decode.tokens_per_s < CRAWL_TOKENS_PER_S)
         snprintf(text, sizeof text, "Below %.0f tokens/s: this machine's memory is slow for %.1f GB per token.",
@@ -460,7 +460,9 @@ static void set_warnings(struct mb_planner *p, const struct mb_placement *placem
 static void set_assumption(struct mb_planner *p)
 {
     const struct mb_plan_opts *opts = &p->opts;
-    const char *why = opts->apps_given ? "as asked" : p->machine->origin == MB_ORIGIN_DETECTED ? "in use now" : "assumed; --apps changes it";
+    const char *why = opts->apps_given                               ? "as asked"
+                      : p->machine->origin == MB_ORIGIN_DETECTED ? "in use now"
+                                                                 : "assumed; --apps changes it";
     int host = p->rooms.host;
     char a[32], b[32];
     if (host >= 0)
