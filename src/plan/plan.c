@@ -297,8 +297,19 @@ static unsigned usable_pools(const struct mb_planner *p)
     return n;
 }
 
-/* An engine that leaves a GPU idle is no alternative, nor one whose backend drives nothing here. Other backends are of interest
- * for the engine that was asked for. */
+/* Does this plan read weights from a pool, and not only look rows up? */
+static int reads(const struct mb_planner *p, unsigned pool)
+{
+    const struct mb_plan *plan = p->plan;
+    for (uint32_t i = 0; i < plan->n_layers; i++) {
+        if (plan->core_pool[i] == pool || plan->ffn_pool[i] == pool || plan->experts_pool[i] == pool)
+            return 1;
+    }
+    return plan->output_pool == pool;
+}
+
+/* An engine that leaves a GPU idle is no alternative, nor one whose speed in a pool of this plan nobody knows, nor one whose
+ * backend drives nothing here. Other backends are of interest for the engine that was asked for. */
 static int is_alternative(const struct mb_planner *p, const char *engine, const struct mb_cost *cost)
 {
     const char *backend = strchr(engine, ':');
@@ -306,7 +317,7 @@ static int is_alternative(const struct mb_planner *p, const char *engine, const 
     if (backend && strncmp(engine, p->plan->engine, (size_t)(backend - engine) + 1) != 0)
         return 0;
     for (unsigned i = 0; i < cost->n_pools; i++) {
-        if (p->cost.pools[i].known && !cost->pools[i].known && p->machine->pools[i].kind != MB_POOL_SYSTEM)
+        if (p->cost.pools[i].known && !cost->pools[i].known && (p->machine->pools[i].kind != MB_POOL_SYSTEM || reads(p, i)))
             return 0;
         driven |= backend && cost->pools[i].known && strcmp(mb_backend_name(cost->pools[i].backend), backend + 1) == 0;
     }
