@@ -5,7 +5,7 @@ _membound() {
     cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        machine | inspect | plan | shard | validate | home) verb=$word ;;
+        advise | machine | inspect | plan | shard | validate | home) verb=$word ;;
         esac
     done
     case $prev in
@@ -18,10 +18,13 @@ _membound() {
     --emit) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama lmstudio vllm mlx exo" -- "$cur"); return ;;
     --link) mapfile -t COMPREPLY < <(compgen -W "1GbE 10GbE 25GbE 100GbE 200GbE usb4 thunderbolt5 thunderbolt5-rdma" -- "$cur"); return ;;
     --cross) mapfile -t COMPREPLY < <(compgen -W "none chip model" -- "$cur"); return ;;
+    --class) mapfile -t COMPREPLY < <(compgen -W "cpu gpu unified dedicated" -- "$cur"); return ;;
+    --sort) mapfile -t COMPREPLY < <(compgen -W "memory speed price energy" -- "$cur"); return ;;
+    --min-speed | --budget | --currency | --quant | --limit) return ;;
     --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
-    home) mapfile -t COMPREPLY < <(compgen -W "machine inspect plan shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    home) mapfile -t COMPREPLY < <(compgen -W "advise machine inspect plan shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
     machine)
         if [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "--measure --quick --threads --list --save --json --no-gpu --software-gpu --root --help" -- "$cur")
@@ -29,6 +32,7 @@ _membound() {
             mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- "$cur")
         fi
         ;;
+    advise) mapfile -t COMPREPLY < <(compgen -W "--model --on --ctx --min-speed --budget --currency --class --sort --quant --engine --apps --kv --limit --svg --json --help" -- "$cur") ;;
     shard) mapfile -t COMPREPLY < <(compgen -W "--bandwidth --speed --size --model --on --efficiency --ctx --kv --json --help" -- "$cur") ;;
     plan)
         if [[ $cur == -* ]]; then

@@ -855,6 +855,172 @@ int mb_validation_svg(const struct mb_validation *validation, char **out, struct
 /* Fit the constants of the cost model to a CSV file (NULL: the built-in measurements); *out is the text of
  * data/engines/constants.json. The same rows give the same text. Returns what mb_validate() does. */
 int mb_validation_fit(const char *path, char **out, struct mb_err *err);
+/* ---- advice --------------------------------------------------------------------------------- */
+
+/* Which machine for a model, which model for a machine. Both rank what the plan predicts for each; docs/advise.md states the
+ * rules. Size of memory comes first, then its bandwidth, then compute, then price, power and desirability. */
+
+/* What a quantization costs in quality, as somebody measured and published it. */
+struct mb_loss {
+    const char *measured_on;    /* a model; NULL: nobody measured this quantization, as far as data/quality.json knows */
+    int same_model;             /* the one asked for; 0: the reference model, for orientation: this one may lose more or less */
+    int native;                 /* its makers publish the model in this format: nothing is lost */
+    double perplexity_increase; /* relative to base; NAN unknown */
+    double kld;                 /* mean KL divergence from base; NAN unknown */
+    const char *base;           /* "F16": what it is compared with; may be NULL, as all below */
+    const char *corpus, *imatrix, *date, *source, *note;
+};
+
+/* First what decides; the others break ties. */
+enum mb_advise_order {
+    MB_ORDER_MEMORY, /* most memory that a GPU reads */
+    MB_ORDER_SPEED,
+    MB_ORDER_PRICE,  /* cheapest */
+    MB_ORDER_ENERGY  /* most tokens per joule */
+};
+
+/* Zero-initialise for defaults. */
+struct mb_advise_opts {
+    const char *engine;         /* NULL: "llama.cpp" */
+    uint64_t n_ctx;             /* tokens of context to make room for; 0: 8192, or less where a model takes no more */
+    double min_tokens_per_s;    /* at an empty context; 0: MB_ADVISE_READABLE; negative: any */
+    double budget;              /* machines: in units of currency; 0: none */
+    const char *currency;       /* NULL: "USD". Prices in other currencies count as unknown */
+    int class_given;            /* machines: only those of machine_class */
+    enum mb_machine_class machine_class;
+    enum mb_advise_order order; /* machines */
+    const char *const *quants;  /* models: those to choose from, best first; NULL: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M */
+    unsigned n_quants;
+    int apps_given;             /* as in mb_plan_opts */
+    uint64_t apps_bytes;
+    struct mb_kv_opts kv;
+    unsigned limit;             /* rows to show; 0: all */
+};
+
+/* A speed at which one can read along. */
+#define MB_ADVISE_READABLE 10.0
+
+/* Why something is not among the answers; bits. */
+enum mb_miss {
+    MB_MISS_RUN = 1,      /* does not run there at all: see why */
+    MB_MISS_FIT = 2,      /* does not fit */
+    MB_MISS_SPEED = 4,    /* slower than min_tokens_per_s */
+    MB_MISS_PRICE = 8,    /* dearer than the budget */
+    MB_MISS_UNPRICED = 16,/* nobody knows its price in that currency, so no budget can be met */
+    MB_MISS_CLASS = 32
+};
+
+/* How a model runs on a machine. */
+struct mb_outcome {
+    unsigned misses;     /* of mb_miss; 0: meets every condition */
+    struct mb_speed decode;      /* with an empty cache */
+    struct mb_speed decode_full; /* with n_ctx tokens in it */
+    struct mb_speed prefill;     /* of 512 tokens */
+    double slow_share;   /* of a token's bytes, from RAM beside a GPU with memory of its own; 0: all from fast memory */
+    double used_bytes;   /* weights, cache and buffers */
+    double have_bytes;   /* that the plan may count on, in all pools */
+    const char *why;     /* one sentence */
+    const char *but;     /* one: what to know before; NULL: nothing */
+};
+
+/* The next machine up: what it costs more and what it brings. */
+struct mb_step_up {
+    const char *machine; /* NULL: there is none with a known price */
+    double price;        /* its own */
+    double price_more, tokens_per_s_more, fast_bytes_more;
+};
+
+struct mb_machine_advice {
+    const char *machine;
+    enum mb_machine_class machine_class;
+    double fast_bytes, bandwidth_bytes_per_s; /* as in mb_catalog_row */
+    unsigned desirability;
+    struct mb_price price;   /* currency NULL: unknown */
+    double load_w;           /* of the whole machine; 0 unknown */
+    double tokens_per_joule; /* decode / load_w; 0 unknown */
+    struct mb_outcome fit;
+    double ram_tokens_per_s; /* of its RAM alone, where part of the model spills there; 0: does not apply */
+    struct mb_step_up faster;   /* the cheapest that is at least a quarter faster */
+    struct mb_step_up larger;   /* the cheapest with at least a quarter more fast memory and nine tenths of the speed */
+};
+
+/* Read it freely; everything lives until mb_machine_advice_free(). Pointers to rows are NULL where there is none. */
+struct mb_machine_advice_list {
+    const char *model, *quant, *engine; /* quant may be NULL */
+    uint64_t n_ctx;
+    double min_tokens_per_s, budget; /* 0: none */
+    const char *currency;
+    uint64_t model_bytes;
+    double read_bytes;   /* per token, with an empty cache */
+    struct mb_loss loss;
+    struct mb_machine_advice *rows; /* all machines of the catalog; those that meet every condition first, best first */
+    unsigned n_rows;     /* that meet them */
+    unsigned n_shown;    /* n_rows, or the limit */
+    unsigned n_all;
+    unsigned n_unpriced; /* that would meet them, but for a price that is not known */
+    const struct mb_machine_advice *cheapest, *fastest, *thriftiest; /* of those that meet every condition */
+    const struct mb_machine_advice *near_unpriced; /* the smallest of n_unpriced */
+    /* The nearest, where no machine meets every condition: cheapest that only the budget rules out; fastest that only
+     * min_tokens_per_s rules out; fastest on which the model runs at all. */
+    const struct mb_machine_advice *near_price, *near_speed, *near_any;
+    const char **notes;
+    unsigned n_notes;
+    void *owner;         /* private to the library */
+};
+
+/* Rank the catalog's machines for a model.
+ *   model  in   borrowed until the list is freed
+ *   opts   in   may be NULL
+ *   out    out  written only on MB_OK, which includes that no machine meets the conditions
+ * Returns MB_OK; MB_ENAME: an unknown engine; MB_ERANGE: n_ctx over what the model takes, or a number that is not finite;
+ * MB_EINVAL: a cache type; MB_ENOMEM. Pure. */
+int mb_advise_machines(const struct mb_model *model, const struct mb_advise_opts *opts, struct mb_machine_advice_list **out,
+                       struct mb_err *err);
+void mb_machine_advice_free(struct mb_machine_advice_list *list);
+/* As JSON text (docs/json.md, "advise"); and price against speed as an SVG picture. Free with mb_text_free().
+ * MB_OK; MB_ENOMEM. svg also MB_ENODATA: no machine with a price runs the model. */
+int mb_machine_advice_json(const struct mb_machine_advice_list *list, char **out, struct mb_err *err);
+int mb_machine_advice_svg(const struct mb_machine_advice_list *list, char **out, struct mb_err *err);
+
+struct mb_model_advice {
+    const char *model, *quant;
+    const char *released;      /* NULL unknown */
+    uint64_t params, active_params;
+    int moe;
+    uint64_t model_bytes;
+    double read_bytes;         /* per token, with an empty cache */
+    struct mb_outcome fit;
+    struct mb_loss loss;
+    const char **also;         /* models of the same shape, older: as fast, as large */
+    unsigned n_also;
+};
+
+struct mb_model_advice_list {
+    const char *machine, *engine;
+    uint64_t n_ctx;            /* 0: 8192, or less where a model takes no more */
+    double min_tokens_per_s;   /* 0: any */
+    struct mb_price price;     /* of the machine; currency NULL: unknown */
+    double fast_bytes;
+    struct mb_model_advice *rows; /* one per model and shape, each with the best quantization that meets the conditions; largest
+                                   * first. After n_rows those that meet them in none, with the smallest */
+    unsigned n_rows, n_shown, n_all;
+    const struct mb_model_advice *dense, *sparse; /* two of about the same size beyond the fast memory, the dense one slow and
+                                                   * the MoE not; NULL: no such pair */
+    const char *currency;
+    struct mb_step_up step;       /* the next machine up, in that currency */
+    const char **step_models;  /* that it runs and this one does not, largest first */
+    unsigned n_step_models;
+    const char **notes;
+    unsigned n_notes;
+    void *owner;               /* private to the library */
+};
+
+/* Rank the catalog's models for a machine. The same codes; MB_ENOTSUP: the engine does not run on it; MB_ENODATA: capacity or
+ * bandwidth unknown. */
+int mb_advise_models(const struct mb_machine *machine, const struct mb_advise_opts *opts, struct mb_model_advice_list **out,
+                     struct mb_err *err);
+void mb_model_advice_free(struct mb_model_advice_list *list);
+int mb_model_advice_json(const struct mb_model_advice_list *list, char **out, struct mb_err *err);
 
 /* ---- the engine ----------------------------------------------------------------------------- */
 

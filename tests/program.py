@@ -349,6 +349,64 @@ class Program(unittest.TestCase):
         self.refused(3, "validate", str(self.home / "nothing.csv"))
         self.refused(2, "validate", "--cross", "day", names=["chip"])
         self.refused(2, "validate", "--fit", "--json")
+    def test_advise_machines(self):
+        """What to buy for a model: conditions, the nearest miss, 80 columns, a picture."""
+        def advise(*args, expect=0):
+            return json.loads(self.run_it("advise", "--model", *args, "--json", expect=expect))
+
+        rich = advise("gpt-oss-120b", "--budget", "20,000", "--min-speed", "20", "--limit", "0")
+        self.assertEqual((rich["budget"], rich["n_meet"]), (20000, len(rich["machines"])))
+        for row in rich["machines"]:
+            self.assertLessEqual(row["price"]["amount"], 20000)
+            self.assertGreaterEqual(row["decode"]["tokens_per_s"], 20)
+            self.assertTrue(row["fits"] and row["why"])
+        cheapest = min(row["price"]["amount"] for row in rich["machines"])
+        poor = advise("gpt-oss-120b", "--budget", str(cheapest - 1), "--min-speed", "20", expect=1)
+        self.assertEqual((poor["machines"], poor["near_price"]["price"]["amount"]), ([], cheapest))
+        self.assertEqual(rich["cheapest"], poor["near_price"]["machine"])
+        too_fast = advise("gpt-oss-120b", "--min-speed", "100000", expect=1)
+        self.assertEqual(too_fast["near_speed"]["machine"], too_fast["near_any"]["machine"])
+        for kind in ("cpu", "gpu", "unified", "dedicated"):
+            self.assertEqual({row["class"] for row in advise("Qwen3-8B", "--class", kind)["machines"]}, {kind})
+        picture = self.home / "price.svg"
+        for args, code in ((("gpt-oss-120b",), 0), (("gpt-oss-120b", "--budget", "2500", "--min-speed", "20"), 1),
+                           (("Llama-3.3-70B", "--class", "gpu", "--min-speed", "0", "--limit", "0"), 0),
+                           (("Kimi-K3@Q8_0",), 1), (("Qwen3-8B@Q8_0", "--sort", "energy", "--svg", str(picture)), 0)):
+            self.assertLessEqual(self.widest(self.run_it("advise", "--model", *args, expect=code)), 80, args)
+        self.assertIn("DGX Spark", picture.read_text())
+        for args in (("--model", "gpt-oss-120b", "--on", "here"), ("--budget", "100"), ("--class", "gpu"), ("--svg", "x.svg"),
+                     ("--model", "Qwen3-8B", "--class", "phone"), ("--model", "Qwen3-8B", "--sort", "beauty"),
+                     ("--model", "Qwen3-8B", "--budget", "0"), ("--model", "Qwen3-8B", "--budget", "-1"),
+                     ("--model", "Qwen3-8B", "--budget", "2,5"), ("--model", "Qwen3-8B", "--min-speed", "fast"),
+                     ("--model", "Qwen3-8B", "--quant", "Q8_0"), ("--model", "Qwen3-8B", "--ctx", "1000000")):
+            self.refused(2, "advise", *args)
+        self.refused(2, "advise", "--model", "Qwen3-8C", names=["Qwen3-8B"])
+        self.refused(2, "advise", "--engine", "olama", names=["ollama"])
+        self.refused(4, "advise", "--model", "Qwen3-8B", "--svg", "/no/such/directory/x.svg", names=["x.svg"])
+
+    def test_advise_models(self):
+        """What to run on a machine: this one, one of the catalog, a hand-written one."""
+        found = json.loads(self.run_it("advise", "--on", "PC RTX 4090, 64 GB DDR5", "--limit", "0", "--json"))
+        self.assertEqual(found["n_meet"], len(found["models"]))
+        for row in found["models"]:
+            self.assertGreaterEqual(row["decode"]["tokens_per_s"], 10)
+        for row in found["rest"]:
+            self.assertTrue(row["misses"])
+        self.assertGreater(found["sparse"]["decode"]["tokens_per_s"], 3 * found["dense"]["decode"]["tokens_per_s"])
+        for name in ("PC RTX 4090, 64 GB DDR5", "Mac mini M4 16 GB", "DGX H200", "Server EPYC 9355, 384 GB"):
+            self.assertLessEqual(self.widest(self.run_it("advise", "--on", name)), 80, name)
+        self.run_it("machine", "--quick", "--json")
+        here = json.loads(self.run_it("advise", "--ctx", "2048", "--min-speed", "0", "--json"))
+        self.assertTrue(here["models"] and here["machine"])
+        only = json.loads(self.run_it("advise", "--on", "DGX Spark", "--quant", "Q4_0,Q2_K", "--json"))
+        self.assertLessEqual({row["quant"] for row in only["models"]}, {"Q4_0", "Q2_K"})
+        tiny = self.home / "tiny.json"
+        tiny.write_text('{"name": "tiny", "pools": [{"kind": "system", "capacity": "256 MB", "bandwidth": 1e9}]}')
+        self.assertIn("does not fit", self.run_it("advise", "--on", str(tiny), expect=1))
+        tiny.write_text('{"name": "blind", "pools": [{"kind": "system", "capacity": "16 GB"}]}')
+        self.refused(1, "advise", "--on", str(tiny), names=["bandwidth"])
+        self.refused(2, "advise", "--on", "DGX Sprak", names=["DGX Spark"])
+        self.refused(2, "advise", "--on", "DGX Spark", "--quant", "Q4_K_MM", names=["Q4_K_M"])
 
     def test_recorded_machines(self):
         trees = [tree for tree in sorted(TREES.iterdir()) if (tree / "expected.json").exists()]

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Embed JSON files in a C file.
 
-usage: embed.py OUT.c OUT.d DATA_DIR SUBDIR...
+usage: embed.py OUT.c OUT.d DATA_DIR SUBDIR|FILE.json...
 
 Every *.json of each DATA_DIR/SUBDIR goes, without its blanks and in the order of names, into the table
-mb_embedded_files (src/base/embedded.h) under the name "SUBDIR/FILE.json". A missing SUBDIR embeds nothing. OUT.d tells
-the build what was read; it names the directories, too, so that a new file is noticed. Broken JSON stops the build.
+mb_embedded_files (src/base/embedded.h) under the name "SUBDIR/FILE.json", and DATA_DIR/FILE.json under "FILE.json". A
+missing SUBDIR embeds nothing. OUT.d tells the build what was read; it names the directories, too, so that a new file is
+noticed. Broken JSON stops the build.
 """
 
 import json
@@ -52,17 +53,22 @@ def main():
         sys.exit(__doc__)
     out_c, out_d, data_dir, subdirs = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
     read, arrays, rows = [], [], []
+    names = []
     for subdir in subdirs:
         folder = os.path.join(data_dir, subdir)
+        if subdir.endswith(".json"):
+            names.append(subdir)
+            continue
         read.append(nearest_existing(folder))
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-            if not name.endswith(".json"):
-                continue
-            path = os.path.join(folder, name)
-            read.append(path)
-            data = minified(path)
-            arrays.append(f"static const unsigned char file_{len(rows)}[] = {{\n{c_bytes(data)}}};\n")
-            rows.append(f'    {{"{subdir}/{name}", file_{len(rows)}, {len(data)}}},\n')
+            if name.endswith(".json"):
+                names.append(f"{subdir}/{name}")
+    for name in names:
+        path = os.path.join(data_dir, name)
+        read.append(path)
+        data = minified(path)
+        arrays.append(f"static const unsigned char file_{len(rows)}[] = {{\n{c_bytes(data)}}};\n")
+        rows.append(f'    {{"{name}", file_{len(rows)}, {len(data)}}},\n')
     with open(out_c, "w", encoding="ascii") as file:
         file.write("/* SPDX-License-Identifier: MIT */\n/* Made by tools/embed.py; edit the JSON files instead. */\n")
         file.write('#include "base/embedded.h"\n\n')

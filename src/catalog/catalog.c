@@ -234,8 +234,7 @@ struct rows {
     struct mb_catalog_row rows[];
 };
 
-static void fill_row(struct mb_arena *arena, struct mb_catalog_row *row,
-                     const struct mb_machine *machine)
+void mb_catalog_row_fill(struct mb_arena *arena, struct mb_catalog_row *row, const struct mb_machine *machine)
 {
     double vram = 0, vram_rate = 0, unified = 0, unified_rate = 0, ram = 0, ram_rate = 0;
     for (unsigned i = 0; i < machine->n_pools; i++) {
@@ -298,40 +297,95 @@ void mb_catalog_rows_free(struct mb_catalog_row *rows)
     free(owner);
 }
 
-int mb_catalog_list(const struct mb_embedded *files, size_t n_files, struct mb_catalog_row **out,
-                    size_t *out_n, struct mb_err *err)
+/* A row and the machine that it is of; the row comes first, for by_desirability(). */
+struct listed {
+    struct mb_catalog_row row;
+    struct mb_machine *machine;
+};
+
+static void free_listed(struct listed *listed, size_t n)
+{
+    for (size_t i = 0; i < n && listed; i++)
+        mb_machine_free(listed[i].machine);
+    free(listed);
+}
+
+/* Every machine composed, with its row, best first; the arena holds the texts of the rows. */
+static int compose_all(const struct catalog *catalog, struct mb_arena *arena, struct listed **out, struct mb_err *err)
+{
+    struct listed *listed = calloc(catalog->n_entries + 1, sizeof *listed);
+    int code = listed ? MB_OK : mb_fail_memory(err);
+    for (unsigned i = 0; i < catalog->n_entries && !code; i++) {
+        code = mb_catalog_compose(catalog->entries[i].json, catalog->entries[i].file, catalog->chips,
+                                  &listed[i].machine, err);
+        if (!code)
+            mb_catalog_row_fill(arena, &listed[i].row, listed[i].machine);
+    }
+    if (!code && arena->failed)
+        code = mb_fail_memory(err);
+    if (code) {
+        free_listed(listed, catalog->n_entries);
+        return code;
+    }
+    qsort(listed, catalog->n_entries, sizeof *listed, by_desirability);
+    *out = listed;
+    return MB_OK;
+}
+
+static int list_machines(const struct mb_embedded *files, size_t n_files, struct mb_catalog_row **out,
+                         struct mb_machine ***out_machines, size_t *out_n, struct mb_err *err)
 {
     struct mb_err unseen;
     struct catalog catalog;
+    struct listed *listed = NULL;
     if (!err)
         err = &unseen;
     int code = open_catalog(files, n_files, &catalog, err);
     if (code)
         return code;
-    struct rows *rows = calloc(1, sizeof *rows + catalog.n_entries * sizeof *rows->rows);
-    if (!rows)
-        code = mb_fail_memory(err);
-    for (unsigned i = 0; i < catalog.n_entries && !code; i++) {
-        struct mb_machine *machine = NULL;
-        code = mb_catalog_compose(catalog.entries[i].json, catalog.entries[i].file, catalog.chips,
-                                  &machine, err);
-        if (!code)
-            fill_row(&rows->arena, rows->rows + i, machine);
-        mb_machine_free(machine);
-    }
-    if (!code && rows->arena.failed)
-        code = mb_fail_memory(err);
+    size_t n = catalog.n_entries;
+    struct rows *rows = calloc(1, sizeof *rows + n * sizeof *rows->rows);
+    struct mb_machine **machines = out_machines ? calloc(n + 1, sizeof(struct mb_machine *)) : NULL;
+    code = rows && (machines || !out_machines) ? compose_all(&catalog, &rows->arena, &listed, err) : mb_fail_memory(err);
+    close_catalog(&catalog);
     if (code) {
         mb_catalog_rows_free(rows ? rows->rows : NULL);
-    } else {
-        qsort(rows->rows, catalog.n_entries, sizeof *rows->rows, by_desirability);
-        for (unsigned i = 0; i < catalog.n_entries; i++)
-            rows->rows[i].desirability = i + 1;
-        *out = rows->rows;
-        *out_n = catalog.n_entries;
+        free(machines);
+        return code;
     }
-    close_catalog(&catalog);
-    return code;
+    for (size_t i = 0; i < n; i++) {
+        rows->rows[i] = listed[i].row;
+        rows->rows[i].desirability = (unsigned)i + 1;
+        if (machines) {
+            machines[i] = listed[i].machine;
+            listed[i].machine = NULL;
+        }
+    }
+    free_listed(listed, n);
+    *out = rows->rows;
+    if (out_machines)
+        *out_machines = machines;
+    *out_n = n;
+    return MB_OK;
+}
+
+int mb_catalog_list(const struct mb_embedded *files, size_t n_files, struct mb_catalog_row **out,
+                    size_t *out_n, struct mb_err *err)
+{
+    return list_machines(files, n_files, out, NULL, out_n, err);
+}
+
+int mb_catalog_machines(struct mb_catalog_row **out_rows, struct mb_machine ***out_machines, size_t *out_n,
+                        struct mb_err *err)
+{
+    return list_machines(mb_embedded_files, mb_embedded_n_files, out_rows, out_machines, out_n, err);
+}
+
+void mb_catalog_machines_free(struct mb_machine **machines, size_t n)
+{
+    for (size_t i = 0; i < n && machines; i++)
+        mb_machine_free(machines[i]);
+    free(machines);
 }
 
 /* No two entries may be meant by one name. */

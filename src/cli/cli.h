@@ -134,6 +134,7 @@ int verb_inspect(int argc, char **argv);
 int verb_plan(int argc, char **argv);
 int verb_shard(int argc, char **argv);
 int verb_validate(int argc, char **argv);
+int verb_advise(int argc, char **argv);
 
 /* The machine as a screen for people; full adds processors, links and series. */
 void show_machine(const struct mb_machine *machine, int full);
