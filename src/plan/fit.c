@@ -18,8 +18,10 @@ enum { STEPS_MAX = 40, FOLD_STEPS_MAX = 12, ROWS_MIN = 20, TERMS_MAX = 96, PARAM
 
 struct term {
     double coefficient;
+    enum mb_rate rate;
     unsigned n;
     uint16_t id[MB_PARTS_MAX];
+    int joined; /* unpacking: index of the term that reads the same weights; -1 */
 };
 
 struct sample {
@@ -83,8 +85,9 @@ static unsigned parameter_of(struct mb_fit *fit, const char *name, double prior,
     return fit->n_parameters - 1;
 }
 
-static void add_term(struct mb_fit *fit, struct sample *sample, const struct mb_form_context *context, enum mb_rate rate,
-                     double amount)
+/* first: of the sample's terms of this pool. */
+static void add_term(struct mb_fit *fit, struct sample *sample, unsigned first, const struct mb_form_context *context,
+                     enum mb_rate rate, double amount)
 {
     struct mb_form_sum price;
     if (!(amount > 0) || sample->n_terms == TERMS_MAX)
@@ -95,6 +98,12 @@ static void add_term(struct mb_fit *fit, struct sample *sample, const struct mb_
     struct term *term = &sample->terms[sample->n_terms++];
     term->coefficient = amount * price.base;
     term->n = price.n;
+    term->joined = -1;
+    for (unsigned t = sample->n_terms - 1; t-- > first && rate >= MB_RATE_UNPACK_FLOAT && rate <= MB_RATE_UNPACK_CODE;) {
+        if (sample->terms[t].rate == rate - MB_RATE_UNPACK_FLOAT + MB_RATE_BYTE_FLOAT)
+            term->joined = (int)t;
+    }
+    term->rate = rate;
     for (unsigned i = 0; i < price.n; i++)
         term->id[i] = (uint16_t)parameter_of(fit, price.part[i].name, price.part[i].prior, price.part[i].weight);
 }
@@ -153,18 +162,19 @@ static void add_sample(struct mb_fit *fit, struct problem *problem, unsigned ind
     for (unsigned pool = 0; pool < cost.n_pools; pool++) {
         struct mb_form_context context;
         int used = 0;
+        unsigned first = sample->n_terms;
         if (!mb_cost_context(&cost, pool, &hints, &context))
             continue;
         for (unsigned rate = 0; rate < MB_N_RATES; rate++) {
             used |= amounts[pool][rate] > 0;
-            add_term(fit, sample, &context, (enum mb_rate)rate, amounts[pool][rate]);
+            add_term(fit, sample, first, &context, (enum mb_rate)rate, amounts[pool][rate]);
         }
         if (used && !prompt)
-            add_term(fit, sample, &context, MB_RATE_TOKEN, 1);
+            add_term(fit, sample, first, &context, MB_RATE_TOKEN, 1);
     }
     const struct mb_form_context anywhere = {.engine = "llama.cpp", .months = NAN};
     if (!prompt)
-        add_term(fit, sample, &anywhere, MB_RATE_CROSSING, crossings);
+        add_term(fit, sample, 0, &anywhere, MB_RATE_CROSSING, crossings);
     sample->y = prompt ? log(row->prompt_tokens / row->prompt_tps) : -log(row->tps);
     count_rows(fit, sample);
     problem->n++;
@@ -175,17 +185,25 @@ static void add_sample(struct mb_fit *fit, struct problem *problem, unsigned ind
 /* ln of predicted seconds; weights[t] (may be NULL) gets each term's share. */
 static double predict(const struct sample *sample, const double *theta, double *weights)
 {
-    double sum = 0;
+    double sum = 0, all[TERMS_MAX];
     for (unsigned t = 0; t < sample->n_terms; t++) {
         const struct term *term = &sample->terms[t];
         double exponent = 0;
         for (unsigned i = 0; i < term->n; i++)
             exponent += theta[term->id[i]];
-        double seconds = term->coefficient * exp(exponent);
-        sum += seconds;
-        if (weights)
-            weights[t] = seconds;
+        all[t] = term->coefficient * exp(exponent);
+        if (term->joined < 0) {
+            sum += all[t];
+            continue;
+        }
+        /* d ln(joined) / d ln(part) is the part's share of the sum of powers. */
+        double *reading = &all[term->joined], both = mb_form_join(*reading, all[t]), share = pow(all[t] / both, 3);
+        sum += both - *reading;
+        *reading = both * (1 - share);
+        all[t] = both * share;
     }
+    if (weights)
+        memcpy(weights, all, sample->n_terms * sizeof(double));
     for (unsigned t = 0; weights && t < sample->n_terms; t++)
         weights[t] /= sum;
     return log(sum);

@@ -28,6 +28,13 @@ static const char *rate_key(enum mb_rate rate)
     return keys[rate];
 }
 
+double mb_form_join(double reading_s, double unpacking_s)
+{
+    double longer = reading_s > unpacking_s ? reading_s : unpacking_s, shorter = reading_s > unpacking_s ? unpacking_s : reading_s;
+    double ratio = longer > 0 ? shorter / longer : 0;
+    return longer * cbrt(1 + ratio * ratio * ratio);
+}
+
 /* ---- amounts ---- */
 
 void mb_shape_amounts(const struct mb_shape *shape, double depth, double amount[MB_N_RATES])

@@ -52,6 +52,10 @@ enum mb_rate {
 /* For people. */
 const char *mb_rate_text(enum mb_rate rate);
 
+/* Reading weights and unpacking them overlap: the two take (reading^3 + unpacking^3)^(1/3), between their sum
+ * and the longer of them. */
+double mb_form_join(double reading_s, double unpacking_s);
+
 /* Amounts of work of a unit in decoding at a depth: amount[rate]. Those of the prompt are left 0. */
 void mb_shape_amounts(const struct mb_shape *shape, double depth, double amount[MB_N_RATES]);
 

@@ -199,10 +199,16 @@ static void decode_parts(const struct mb_pool_cost *pool, const struct mb_shape 
 {
     out->sum = 0;
     mb_shape_amounts(shape, depth, out->amount);
-    for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++) {
+    for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++)
         out->seconds[rate] = out->amount[rate] * pool->s_per[rate];
-        out->sum += out->seconds[rate];
+    /* What unpacking adds to the time of reading. */
+    for (unsigned class = 0; class < MB_N_WEIGHT_CLASSES; class ++) {
+        double reading = out->seconds[MB_RATE_BYTE_FLOAT + class], *unpacking = &out->seconds[MB_RATE_UNPACK_FLOAT + class];
+        if (*unpacking > 0)
+            *unpacking = mb_form_join(reading, *unpacking) - reading;
     }
+    for (unsigned rate = 0; rate < MB_RATE_TOKEN; rate++)
+        out->sum += out->seconds[rate];
 }
 
 double mb_unit_decode_seconds(const struct mb_cost *cost, const struct mb_load *load, uint32_t unit, unsigned pool, double depth)
