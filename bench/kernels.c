@@ -143,10 +143,10 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
         ratio[n] = gbs[n] / read_gbs[n];
         n++;
     }
-    double speed = median(gbs, n);
+    double speed = median(gbs, n), percent = 100 * median(ratio, n);
     printf("%-8s %-6s %4zu tokens  %7.2f GB/s  read %6.2f GB/s  %5.1f %%  (%4.1f .. %4.1f)  "
            "%7.1f G multiply-adds/s  %zu blocks, %zu dropped\n",
-           info->name, b->op.packed ? "packed" : "file", b->n_tokens, speed, median(read_gbs, n), 100 * median(ratio, n),
+           info->name, b->op.packed ? "packed" : "file", b->n_tokens, speed, median(read_gbs, n), percent,
            n ? 100 * ratio[n / 4] : 0, n ? 100 * ratio[3 * n / 4] : 0,
            speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens), n, dropped);
     fflush(stdout);

@@ -79,7 +79,8 @@ INLINE void scores_of(const struct tile *tile, const float *q, size_t n, float s
 }
 
 /* Scores of one query to weights exp(score - max); returns the factor for what was summed before and moves max and sum on. */
-INLINE float weights_of(const struct tile *tile, const struct mb_attention *op, size_t query, float *score, float *max, float *sum)
+INLINE float weights_of(const struct tile *tile, const struct mb_attention *op, size_t query, float *score, float *max,
+                        float *sum)
 {
     size_t begin = op->begin && op->begin[query] > tile->first ? op->begin[query] - tile->first : 0;
     size_t end = op->end[query] > tile->first ? op->end[query] - tile->first : 0;
@@ -147,8 +148,8 @@ INLINE void add_values(const struct tile *tile, float *state, size_t state_strid
         }
 }
 
-/* n queries (1, 2 or 4, a constant) from `first` see the tile. The largest score and the sum lie behind v_dim, where whole vectors
- * of sums may reach, so they are put aside. */
+/* n queries (1, 2 or 4, a constant) from `first` see the tile. The largest score and the sum lie behind v_dim, where whole
+ * vectors of sums may reach, so they are put aside. */
 INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t first, size_t n)
 {
     float q[QUERIES_MAX * MB_ATTENTION_DIM_MAX], score[QUERIES_MAX][ROWS_MAX];

@@ -7,6 +7,7 @@
 #ifndef MB_LANES_AVX2_H
 #define MB_LANES_AVX2_H
 
+#include "kernels/inline.h"
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
@@ -19,13 +20,6 @@ typedef __m256i vi; /* 8 x 32 or 32 x 8 bits */
 typedef __m256 vf;
 
 enum range { U4, U5, U6, S8 }; /* weights up to 15, 31, 63; -128..127 */
-
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 INLINE vi load(const void *at)
 {

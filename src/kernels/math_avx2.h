@@ -3,9 +3,9 @@
 #ifndef MB_MATH_AVX2_H
 #define MB_MATH_AVX2_H
 
-#include <immintrin.h>
+#include "kernels/inline.h"
 
-#define INLINE static inline __attribute__((always_inline))
+#include <immintrin.h>
 
 /* exp(x) within 1.5 ulp for x in -104 .. 88.7; 0 below, infinity above, NaN stays. With n = round(x / ln 2) and r = x - n ln 2 in
  * two parts, exp(x) = 2^n exp(r), |r| <= 0.347; the polynomial is the Taylor series to r^7, whose remainder is under 2^-26. */

@@ -9,10 +9,6 @@
 /* Tokens that share one unpacking. */
 #define TILE_TOKENS 64
 
-#ifndef PREFETCH_BYTES
-#define PREFETCH_BYTES 4096
-#endif
-
 struct tile {
     const struct mb_act_block *x; /* of the next 32 columns, first token of the tile */
     size_t x_stride;              /* blocks from one 32 columns to the next */
@@ -286,26 +282,21 @@ INLINE void interleave(char *to, const struct rows *rows, size_t offset, const s
     }
 }
 
-/* All blocks of the rows, for the tokens of the tile. */
-INLINE void all_blocks(block_fn *block, uint32_t type, size_t block_bytes, size_t n_blocks, struct tile *tile,
-                       const struct rows *rows)
+/* Columns that are interleaved at a time. */
+#define PART_COLS 256
+
+/* A buffer for them: LANES rows of 256 columns, 8.5 bits each at most. */
+#define PART_BYTES (LANES * PART_COLS * 17 / 16)
+
+/* Interleave n blocks of the rows, from block b on. */
+INLINE void interleave_part(char *to, const struct rows *rows, const struct mb_pack_field *fields, size_t block_bytes, size_t b,
+                            size_t n)
 {
-    if (rows->packed) {
-        const char *at = rows->at;
-        for (size_t b = 0; b < n_blocks; b++, at += block_bytes * LANES) {
-            if (tile->n_tokens == 1)
-                for (size_t i = 0; i < block_bytes * LANES; i += 64)
-                    __builtin_prefetch(at + PREFETCH_BYTES + i);
-            block(tile, at);
-        }
-        return;
-    }
-    char packed[LANES * 256];
-    const struct mb_pack_field *fields = mb_pack_fields(type);
-    for (size_t b = 0; b < n_blocks; b++) {
-        interleave(packed, rows, b * block_bytes, fields);
-        block(tile, packed);
-    }
+    for (size_t i = 0; i < rows->n; i++) /* the next part of every row */
+        for (size_t k = 0; k < n * block_bytes; k += 64)
+            __builtin_prefetch(rows->at + i * rows->row_bytes + (b + n) * block_bytes + k);
+    for (size_t i = 0; i < n; i++)
+        interleave(to + i * block_bytes * LANES, rows, (b + i) * block_bytes, fields);
 }
 
 INLINE void put(float *y, vf v, size_t n_rows)
@@ -319,15 +310,76 @@ INLINE void put(float *y, vf v, size_t n_rows)
     memcpy(y, row, n_rows * sizeof *y);
 }
 
-/* The product of the rows and tokens begin <= t < begin + n; y is that of the first row and token. */
-INLINE void product(block_fn *block, const struct mb_matmul *op, size_t block_bytes, size_t n_blocks, const struct rows *rows,
+/* Rows r to r + LANES, as far as they come before end. */
+static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
+{
+    return (struct rows){(const char *)op->weights + r * op->row_bytes, op->row_bytes, end - r < LANES ? end - r : LANES,
+                         op->packed && r + LANES <= op->n_rows};
+}
+
+/* One thread reads the memory faster as several streams, and when the next lines of each are asked for. On two Zen 3 cores Q4_0 ran
+ * at 62 % of the speed of plain reads with one stream, 77 % with four, 97 % with four and a prefetch of 512 bytes. */
+#define STREAMS        4
+#define PREFETCH_BYTES 512
+
+/* One token: STREAMS parts of the rows in step, then what is left. */
+INLINE void decode(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin, size_t end)
+{
+    const struct mb_pack_field *fields = mb_pack_fields(op->type);
+    size_t n_blocks = op->n_cols / block_elements, n_groups = (end - begin + LANES - 1) / LANES, part = n_groups / STREAMS;
+    char buffer[PART_BYTES];
+    for (size_t i = 0; i < part + n_groups % STREAMS; i++) {
+        size_t n_streams = i < part ? STREAMS : 1, first = i < part ? i : i + part * (STREAMS - 1);
+        struct rows rows[STREAMS];
+        vf sums[STREAMS];
+        for (size_t s = 0; s < n_streams; s++) {
+            rows[s] = rows_at(op, begin + (first + s * part) * LANES, end);
+            sums[s] = all(0);
+        }
+        for (size_t b = 0, n; b < n_blocks; b += n) {
+            n = PART_COLS / block_elements;
+            n = n_blocks - b < n ? n_blocks - b : n;
+            for (size_t s = 0; s < n_streams; s++) {
+                const char *at = rows[s].at + b * block_bytes * LANES;
+                struct tile tile = {(const struct mb_act_block *)op->x + b * (block_elements / 32), 1, 1, &sums[s]};
+                vf sum = sums[s];
+                tile.y = &sum;
+                if (rows[s].packed)
+                    for (size_t k = 0; k < n * block_bytes * LANES; k += 64)
+                        __builtin_prefetch(at + PREFETCH_BYTES + k);
+                else {
+                    interleave_part(buffer, &rows[s], fields, block_bytes, b, n);
+                    at = buffer;
+                }
+                for (size_t k = 0; k < n; k++)
+                    block(&tile, at + k * block_bytes * LANES);
+                sums[s] = sum;
+            }
+        }
+        for (size_t s = 0; s < n_streams; s++)
+            put(op->y + begin + (first + s * part) * LANES, sums[s], rows[s].n);
+    }
+}
+
+/* The product of some rows and tokens begin <= t < begin + n; y is that of the first row and token. */
+INLINE void product(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, const struct rows *rows,
                     size_t begin, size_t n, float *y)
 {
+    const struct mb_pack_field *fields = mb_pack_fields(op->type);
+    size_t n_blocks = op->n_cols / block_elements;
+    char buffer[PART_BYTES];
     vf sums[TILE_TOKENS];
     struct tile tile = {(const struct mb_act_block *)op->x + begin, op->n_tokens, n, sums};
     for (size_t t = 0; t < n; t++)
         sums[t] = all(0);
-    all_blocks(block, op->type, block_bytes, n_blocks, &tile, rows);
+    for (size_t b = 0; b < n_blocks; b++) {
+        const char *at = rows->at + b * block_bytes * LANES;
+        if (!rows->packed) {
+            interleave(buffer, rows, b * block_bytes, fields);
+            at = buffer;
+        }
+        block(&tile, at);
+    }
     for (size_t t = 0; t < n; t++)
         put(y + t * op->y_stride, sums[t], rows->n);
 }
@@ -336,31 +388,20 @@ INLINE void product(block_fn *block, const struct mb_matmul *op, size_t block_by
 #define TILE_ACT_BYTES    (192 << 10)
 #define TILE_WEIGHT_BYTES (128 << 10)
 
-/* Rows begin <= r < end. Decode takes the rows in order, once. For more tokens some rows stay in the cache while all tokens pass
- * by, a tile of them at a time. */
-INLINE void all_rows(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin,
-                     size_t end)
+/* More tokens: some rows stay in the cache while all tokens pass by, a tile of them at a time. */
+INLINE void prefill(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin, size_t end)
 {
-    size_t n_blocks = op->n_cols / block_elements, step = end - begin, n = 1;
-    if (op->n_tokens > 1) {
-        n = TILE_ACT_BYTES / (op->n_cols / 32 * sizeof(struct mb_act_block)) / 8 * 8;
-        n = n < 8 ? 8 : n > TILE_TOKENS ? TILE_TOKENS : n;
-        step = TILE_WEIGHT_BYTES / op->row_bytes / LANES * LANES;
-        step = step < LANES ? LANES : step;
-    }
-    for (size_t first = begin; first < end; first += step) {
-        size_t last = end - first < step ? end : first + step;
-        for (size_t t = 0; t < op->n_tokens; t += n)
-            for (size_t r = first; r < last; r += LANES) {
-                struct rows rows = {(const char *)op->weights + r * op->row_bytes, op->row_bytes,
-                                    last - r < LANES ? last - r : LANES, op->packed && r + LANES <= op->n_rows};
-                float *y = op->y + t * op->y_stride + r;
-                if (op->n_tokens == 1)
-                    product(block, op, block_bytes, n_blocks, &rows, 0, 1, y);
-                else
-                    product(block, op, block_bytes, n_blocks, &rows, t, op->n_tokens - t < n ? op->n_tokens - t : n, y);
+    size_t n_tokens = TILE_ACT_BYTES / (op->n_cols / 32 * sizeof(struct mb_act_block)) / 8 * 8;
+    n_tokens = n_tokens < 8 ? 8 : n_tokens > TILE_TOKENS ? TILE_TOKENS : n_tokens;
+    size_t n_rows = TILE_WEIGHT_BYTES / op->row_bytes / LANES * LANES;
+    n_rows = n_rows < LANES ? LANES : n_rows;
+    for (size_t first = begin; first < end; first += n_rows)
+        for (size_t t = 0; t < op->n_tokens; t += n_tokens)
+            for (size_t r = first; r < end && r < first + n_rows; r += LANES) {
+                struct rows rows = rows_at(op, r, end);
+                product(block, block_bytes, block_elements, op, &rows, t, op->n_tokens - t < n_tokens ? op->n_tokens - t : n_tokens,
+                        op->y + t * op->y_stride + r);
             }
-    }
 }
 
 /* X(type, name, elements per block) */
@@ -372,7 +413,10 @@ INLINE void all_rows(block_fn *block, size_t block_bytes, size_t block_elements,
 #define MATMUL(TYPE, name, elements)                                                     \
     static void matmul_##name(const struct mb_matmul *op, size_t begin, size_t end)      \
     {                                                                                    \
-        all_rows(block_##name, sizeof(struct mb_block_##name), elements, op, begin, end); \
+        if (op->n_tokens == 1)                                                           \
+            decode(block_##name, sizeof(struct mb_block_##name), elements, op, begin, end); \
+        else                                                                             \
+            prefill(block_##name, sizeof(struct mb_block_##name), elements, op, begin, end); \
     }
 PACKED_TYPES(MATMUL)
 #undef MATMUL
