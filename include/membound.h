@@ -698,7 +698,6 @@ struct mb_cluster_node {
     double prefill_seconds;          /* of 512 tokens */
     unsigned n_devices;              /* what the engine lists there: its GPUs, or one CPU */
     uint32_t on_device[8];           /* layers */
-    uint32_t cpu_layers;             /* beside GPUs: layers of which something lies in RAM; only on the main machine */
 };
 
 struct mb_cluster {
@@ -707,6 +706,8 @@ struct mb_cluster {
     uint64_t n_ctx, model_bytes;
     struct mb_cluster_node *nodes; /* in the order of the layers; the main machine is the last */
     unsigned n_nodes, n_used;
+    uint32_t n_layers;
+    const uint8_t *ffn_in_ram, *experts_in_ram; /* [n_layers] 1: in RAM of the main machine, while its attention is on a GPU */
     const char *link;              /* "10GbE" */
     struct mb_figure link_bytes_per_s, link_latency_s;
     unsigned n_hops;               /* transfers per token, one after the other */

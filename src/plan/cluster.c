@@ -80,6 +80,23 @@ static void set_range(struct maker *m, uint32_t from, uint32_t end, int is_main)
     range->moe = range->n_moe_layers > 0;
 }
 
+/* Which device of a machine holds a pool, as the engine lists them; -1: RAM beside GPUs. */
+static int device_of(const struct stage *stage, unsigned pool, unsigned *n_devices)
+{
+    int device = -1;
+    *n_devices = 0;
+    for (unsigned i = 0; i < stage->cost.n_pools; i++) {
+        if (!stage->cost.pools[i].known || !stage->cost.pools[i].gpu)
+            continue;
+        device = i == pool ? (int)*n_devices : device;
+        ++*n_devices;
+    }
+    if (*n_devices)
+        return device;
+    *n_devices = 1; /* the CPU itself */
+    return 0;
+}
+
 /* Room on a machine. What serves other machines' programs puts whole layers on its GPUs, or on the CPU where there is
  * none. */
 static double find_rooms(const struct maker *m, const struct stage *stage, struct mb_rooms *rooms)
@@ -98,13 +115,29 @@ static double find_rooms(const struct maker *m, const struct stage *stage, struc
     return room;
 }
 
-/* Place the range that is set. 1: it fits. */
+/* Place the range that is set. 1: it fits. FFNs and experts may lie in RAM of the main machine, but no whole layer
+ * beside a GPU: engines have their CPU's layers before all devices, and these come last. */
 static int place(struct maker *m, const struct stage *stage, struct mb_rooms *rooms, struct mb_placement *out,
                  double *room)
 {
     *room = find_rooms(m, stage, rooms);
-    return mb_placer_load(&m->placer, &m->range, NULL) == MB_OK &&
-           mb_place_best(&m->placer, &stage->cost, rooms, mb_place_depth(m->load), out);
+    if (mb_placer_load(&m->placer, &m->range, NULL) != MB_OK)
+        return 0;
+    for (unsigned round = 0; round < 2; round++) {
+        int whole_in_ram = 0;
+        if (!mb_place_best(&m->placer, &stage->cost, rooms, mb_place_depth(m->load), out))
+            return 0;
+        for (uint32_t i = 0; i < m->range.n_units; i++) {
+            unsigned n_devices;
+            whole_in_ram |=
+                m->range.units[i].kind == MB_UNIT_CORE && device_of(stage, out->pool_of_unit[i], &n_devices) < 0;
+        }
+        if (!whole_in_ram)
+            return 1;
+        for (unsigned i = 0; i < rooms->n_pools; i++)
+            rooms->pools[i].usable &= stage->cost.pools[i].gpu; /* then nothing in RAM */
+    }
+    return 0;
 }
 
 /* Seconds per token of layers from..end on a stage; -1: no room. An empty range costs nothing, but on the main machine.
@@ -193,27 +226,25 @@ static int divide(struct maker *m, uint32_t *bounds)
 static void count_devices(struct mb_cluster_node *node, const struct maker *m, const struct stage *stage,
                           const uint8_t *pools)
 {
-    int device_of[MB_COST_POOLS_MAX];
-    uint32_t last_mixed = UINT32_MAX;
-    for (unsigned i = 0; i < stage->cost.n_pools; i++) {
-        device_of[i] = -1;
-        if (stage->cost.pools[i].known && stage->cost.pools[i].gpu && node->n_devices < MB_COUNT(node->on_device))
-            device_of[i] = (int)node->n_devices++;
-    }
-    int cpu_only = !node->n_devices;
-    node->n_devices += (unsigned)cpu_only;
+    uint8_t *ffn = (uint8_t *)m->cluster->ffn_in_ram, *experts = (uint8_t *)m->cluster->experts_in_ram;
+    int core = -1; /* device of the layer at work: a layer's core comes first among its units */
     for (uint32_t i = 0; i < m->range.n_units; i++) {
         const struct mb_unit *unit = &m->range.units[i];
         if (unit->layer < 0 || pools[i] >= stage->cost.n_pools)
             continue;
-        int device = cpu_only ? 0 : device_of[pools[i]];
-        if (unit->kind == MB_UNIT_CORE && device >= 0)
-            node->on_device[device]++;
-        if (device < 0 && (uint32_t)unit->layer != last_mixed) {
-            node->cpu_layers++;
-            last_mixed = (uint32_t)unit->layer;
+        int device = device_of(stage, pools[i], &node->n_devices);
+        if (unit->kind == MB_UNIT_CORE) {
+            core = device;
+            if (device >= 0 && (unsigned)device < MB_COUNT(node->on_device))
+                node->on_device[device]++;
+        } else if (device < 0 && core >= 0) {
+            (unit->kind == MB_UNIT_FFN ? ffn : experts)[node->first_layer + (uint32_t)unit->layer] = 1;
         }
     }
+    if (node->n_devices > MB_COUNT(node->on_device))
+        node->n_devices = MB_COUNT(node->on_device);
+    if (!node->n_devices)
+        device_of(stage, 0, &node->n_devices);
 }
 
 struct sums {
@@ -314,10 +345,11 @@ static void find_alone(struct maker *m)
         struct mb_rooms rooms;
         struct mb_placement placement;
         struct mb_prediction now;
-        double room;
         stage.is_main = 1;
         set_range(m, 0, m->load->n_layers, 1);
-        if (!place(m, &stage, &rooms, &placement, &room) ||
+        find_rooms(m, &stage, &rooms);
+        if (mb_placer_load(&m->placer, &m->range, NULL) != MB_OK ||
+            !mb_place_best(&m->placer, &stage.cost, &rooms, mb_place_depth(m->load), &placement) ||
             mb_predict_decode(&stage.cost, &m->range, placement.pool_of_unit, 0, &now, NULL) != MB_OK ||
             now.tokens_per_s <= cluster->alone_tokens_per_s)
             continue;
@@ -354,8 +386,8 @@ static unsigned machines_missing(struct maker *m, unsigned smallest)
 static void say_needs(struct maker *m)
 {
     struct mb_cluster *cluster = m->cluster;
-    char a[32], b[32];
-    double room = 0, least = INFINITY;
+    char a[32], b[32], c[32];
+    double room = 0, ram = 0, least = INFINITY; /* ram: beside the GPUs of the main machine */
     unsigned smallest = 0;
     set_range(m, 0, m->load->n_layers, 1);
     double need = (double)m->range.resident_bytes + (double)m->range.cache_bytes;
@@ -365,14 +397,29 @@ static void say_needs(struct maker *m)
         cluster->nodes[s] = (struct mb_cluster_node){.machine = mb_arena_text(m->arena, m->stages[s].machine->name),
                                                      .is_main = m->stages[s].is_main,
                                                      .room_bytes = here};
+        for (unsigned i = 0; i < rooms.n_pools; i++) {
+            unsigned n_devices;
+            if (rooms.pools[i].usable && device_of(&m->stages[s], i, &n_devices) < 0) {
+                ram += (double)rooms.pools[i].room_bytes;
+                here -= (double)rooms.pools[i].room_bytes;
+            }
+        }
         room += here;
         smallest = here < least ? s : smallest;
         least = here < least ? here : least;
     }
+    mb_format_bytes(need, a, sizeof a);
+    mb_format_bytes(room, b, sizeof b);
+    mb_format_bytes(ram, c, sizeof c);
     note(m, &cluster->needs, &cluster->n_needs,
-         mb_arena_format(m->arena,
-                         "%s of weights and cache, and buffers beside them, do not go into %s on these machines",
-                         mb_format_bytes(need, a, sizeof a), mb_format_bytes(room, b, sizeof b)));
+         ram > 0 ? mb_arena_format(
+                       m->arena,
+                       "%s of weights and cache, and buffers beside them, do not go into %s on GPUs; %s of RAM on the "
+                       "main machine take experts, but no whole layers",
+                       a, b, c)
+                 : mb_arena_format(
+                       m->arena,
+                       "%s of weights and cache, and buffers beside them, do not go into %s on these machines", a, b));
     const char *name = cluster->nodes[smallest].machine;
     unsigned more = machines_missing(m, smallest);
     if (more)
@@ -458,7 +505,10 @@ static int fill(struct maker *m, const struct mb_machine *const *machines, unsig
         return code;
     m->range.units = mb_arena_array(&m->scratch, m->load->n_units + 1, sizeof(*m->range.units));
     cluster->nodes = mb_arena_array(m->arena, n, sizeof(*cluster->nodes));
-    if (!m->range.units || !cluster->nodes)
+    cluster->n_layers = m->load->n_layers;
+    cluster->ffn_in_ram = mb_arena_alloc(m->arena, m->load->n_layers + 1);
+    cluster->experts_in_ram = mb_arena_alloc(m->arena, m->load->n_layers + 1);
+    if (!m->range.units || !cluster->nodes || !cluster->ffn_in_ram || !cluster->experts_in_ram)
         return mb_fail_memory(err);
     code = set_stages(m, machines, n, err);
     if (code != MB_OK)

@@ -155,6 +155,29 @@ static const char *lower(struct writer *w, const char *text)
     return copy;
 }
 
+/* Rules for what the main machine keeps in RAM; empty: nothing. */
+static const char *rules_of(struct writer *w)
+{
+    const struct mb_cluster *cluster = w->cluster;
+    const uint8_t *wanted[MB_EMIT_N_PIECES] = {cluster->ffn_in_ram, cluster->experts_in_ram};
+    const char *rules = "";
+    uint8_t *nextn = mb_arena_alloc(&w->emit.arena, w->emit.model->n_layers_all + 1);
+    w->emit.n_layers = cluster->n_layers;
+    for (unsigned piece = 0; piece < MB_EMIT_N_PIECES && rules; piece++) {
+        if (!memchr(wanted[piece], 1, cluster->n_layers))
+            continue;
+        const char *pattern = mb_emit_pattern(&w->emit, wanted[piece], (enum mb_emit_piece)piece);
+        rules = pattern ? mb_emit_text(&w->emit, "%s%s%s=CPU", rules, *rules ? "," : "", pattern) : NULL;
+    }
+    for (uint32_t i = w->emit.model->hp.n_layers; nextn && i < w->emit.model->n_layers_all; i++)
+        nextn[i] = 1;
+    if (rules && nextn && w->emit.model->n_layers_all > w->emit.model->hp.n_layers) {
+        const char *numbers = mb_emit_numbers(&w->emit, nextn, w->emit.model->n_layers_all);
+        rules = numbers ? mb_emit_text(&w->emit, "%s%s^blk\\.(%s)\\.=CPU", rules, *rules ? "," : "", numbers) : NULL;
+    }
+    return rules;
+}
+
 static int write_llama(struct writer *w, struct mb_err *err)
 {
     const struct mb_cluster *cluster = w->cluster;
@@ -163,11 +186,13 @@ static int write_llama(struct writer *w, struct mb_err *err)
     unsigned number = 2;
     /* Blocks for next-token prediction come after the layers and count with them. */
     uint32_t n_layers = 0, after = w->emit.model->n_layers_all - w->emit.model->hp.n_layers;
-    if (last->cpu_layers)
-        return mb_fail(err, MB_ENOTSUP,
-                       "llama.cpp: this plan leaves parts of %u layers in RAM of %s, beside its GPU, and that machine "
-                       "is last in the order of layers; ask for a shorter context or one more machine",
-                       last->cpu_layers, last->machine);
+    const char *backend = strrchr(cluster->engine, ':');
+    if (backend && strcmp(backend, ":cpu") == 0)
+        return mb_fail(
+            err, MB_ENOTSUP,
+            "llama.cpp: it has its CPU's layers first, and %s, the main machine, has no GPU for the last ones; name a "
+            "machine with a GPU first",
+            last->machine);
     head(w);
     mb_emit_comment(w->out, " ", "The RPC server has no password and no encryption: only in a network of your own.");
     for (unsigned i = 0; i < cluster->n_nodes; i++) {
@@ -196,13 +221,14 @@ static int write_llama(struct writer *w, struct mb_err *err)
                                                         w->emit.info.quant ? w->emit.info.quant : "F16");
     if (!w->emit.info.path && path)
         path = mb_emit_path(&w->emit, path);
-    if (!path || !split || !servers)
+    const char *rules = rules_of(w);
+    if (!path || !split || !servers || !rules)
         return mb_fail_memory(err);
     fputs("#\n", w->out);
     mb_emit_comment(w->out, " ",
                     mb_emit_text(&w->emit,
-                                 "On node 1, %s, the main one: %s. -ts: layers of each device, servers first.",
-                                 last->machine, share_of(w, last)));
+                                 "On node 1, %s, the main one: %s. -ts: layers of each device, servers first.%s",
+                                 last->machine, share_of(w, last), *rules ? " -ot: what stays in its RAM." : ""));
     if (!w->emit.info.path)
         mb_emit_comment(w->out, " ",
                         "No file was named: the model was counted from the catalog. Put the path of yours after -m.");
@@ -216,6 +242,8 @@ static int write_llama(struct writer *w, struct mb_err *err)
     }
     fprintf(w->out, "llama-server -m %s \\\n    --rpc \"%s\" \\\n    -ngl %u -ts %s -c %llu -fa on", path, servers,
             n_layers + after + 1, split, (unsigned long long)cluster->n_ctx);
+    if (*rules)
+        fprintf(w->out, " \\\n    -ot %s", mb_emit_quote(&w->emit, rules));
     if (cluster->kv.type_k && strcasecmp(cluster->kv.type_k, "F16") != 0)
         fprintf(w->out, " -ctk %s -ctv %s", lower(w, cluster->kv.type_k), lower(w, cluster->kv.type_v));
     fputc('\n', w->out);
@@ -237,8 +265,9 @@ static int write_vllm(struct writer *w, struct mb_err *err)
             continue;
         double share = (double)(node->weights_bytes + node->kv_bytes + node->buffers_bytes) / node->room_bytes;
         used = share > used ? share : used;
-        if (node->cpu_layers)
-            return mb_fail(err, MB_ENOTSUP, "vllm: %s would keep layers in RAM; it needs all of them on GPUs",
+        if (node->is_main && (memchr(cluster->ffn_in_ram, 1, cluster->n_layers) ||
+                              memchr(cluster->experts_in_ram, 1, cluster->n_layers)))
+            return mb_fail(err, MB_ENOTSUP, "vllm: %s would keep parts of layers in RAM; it needs all of them on GPUs",
                            node->machine);
         if (node->n_devices != per_node)
             return mb_fail(err, MB_ENOTSUP, "vllm: its machines need equally many GPUs, and %s has %u, %s %u",

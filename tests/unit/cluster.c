@@ -48,14 +48,13 @@ static void check(const struct mb_cluster *cluster, const struct mb_model *model
     uint64_t weights = 0;
     for (unsigned i = 0; i < cluster->n_nodes; i++) {
         const struct mb_cluster_node *node = &cluster->nodes[i];
-        uint32_t on = node->cpu_layers;
+        uint32_t on = 0;
         assert_int_equal(node->first_layer, next);
         assert_int_equal(node->is_main, i + 1 == cluster->n_nodes);
         assert_true((double)(node->weights_bytes + node->kv_bytes + node->buffers_bytes) <= node->room_bytes);
         for (unsigned d = 0; d < node->n_devices; d++)
             on += node->on_device[d];
-        assert_true(on >= node->n_layers);
-        assert_true(node->is_main || !node->cpu_layers);
+        assert_int_equal(on, node->n_layers);
         next += node->n_layers;
         seconds += node->seconds;
         at_ctx += node->seconds_at_ctx;
