@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(MB_COST_POOLS_MAX <= 32, "pools are bits of 32");
+
 enum { NODES_MAX = 4000, PRICE_STEPS = 24, WALK_MAX = 50000, HEAD_OUT = 0x80, NO_ITEM = MB_PLACE_NO_UNIT };
 
 /* ---- one question ---- */
@@ -557,9 +559,32 @@ static int walk_all(struct search *s, double best, int *improved)
     return walk.nodes <= WALK_MAX;
 }
 
+/* Seconds of the placement in the placer: mb_place_seconds(), from what the shapes are known to cost. */
+static double seconds_of(const struct search *s)
+{
+    const struct mb_placer *placer = s->placer;
+    const struct mb_load *load = placer->load;
+    uint32_t used = 0;
+    int last = -1;
+    double seconds = 0;
+    for (uint32_t i = 0; i < load->n_units; i++) {
+        unsigned pool = placer->pool_of_unit[i];
+        if (mb_place_is_loose(load->units[i].kind) || load->units[i].kind == MB_UNIT_UNREAD)
+            continue;
+        seconds += unit_s(placer, (int32_t)i, pool);
+        if (!(used >> pool & 1))
+            seconds += mb_pool_token_seconds(s->cost, pool);
+        if (last >= 0 && last != (int)pool)
+            seconds += crossing_between(s, (unsigned)last, pool);
+        used |= 1u << pool;
+        last = (int)pool;
+    }
+    return seconds;
+}
+
 /* Host memory may be too small for all ranges together although it is large enough for each: then its bytes are made dearer,
  * by bisection, until it holds them. */
-static int solve_with_host(struct search *s, double depth)
+static int solve_with_host(struct search *s)
 {
     double low = 0, high = 0;
     int solved = solve_once(s, 1), improved;
@@ -575,7 +600,7 @@ static int solve_with_host(struct search *s, double depth)
     s->price = high;
     solved = high > 0 && solve_once(s, 1) > 0;
     s->price = 0;
-    double seconds = solved ? mb_place_seconds(s->cost, s->placer->load, s->placer->pool_of_unit, depth) : INFINITY;
+    double seconds = solved ? seconds_of(s) : INFINITY;
     s->cut = !walk_all(s, seconds, &improved);
     return solved || improved;
 }
@@ -660,12 +685,12 @@ static int begin(struct search *s, struct mb_placer *placer, const struct mb_cos
     return s->host >= 0 || s->n_devices;
 }
 
-static int finish(const struct search *s, double depth, struct mb_placement *out)
+static int finish(const struct search *s, struct mb_placement *out)
 {
     out->fits = 1;
     out->exact = !s->cut;
     out->pool_of_unit = s->placer->pool_of_unit;
-    out->seconds = mb_place_seconds(s->cost, s->placer->load, out->pool_of_unit, depth);
+    out->seconds = seconds_of(s);
     return 1;
 }
 
@@ -751,15 +776,15 @@ int mb_place_best(struct mb_placer *placer, const struct mb_cost *cost, const st
     set_shapes(&s, depth);
     int alone = (double)placer->unit_bytes <= room ? solve_alone(&s) : 0;
     if (alone)
-        alone_s = mb_place_seconds(cost, placer->load, placer->pool_of_unit, depth);
+        alone_s = seconds_of(&s);
     if (alone && (s.host < 0 || !host_may_help(&s, alone_s)))
-        return finish(&s, depth, out);
-    if (s.host < 0 || !solve_with_host(&s, depth))
-        return alone ? (solve_alone(&s), finish(&s, depth, out)) : 0;
-    finish(&s, depth, out);
+        return finish(&s, out);
+    if (s.host < 0 || !solve_with_host(&s))
+        return alone ? (solve_alone(&s), finish(&s, out)) : 0;
+    finish(&s, out);
     if (alone && alone_s <= out->seconds) {
         solve_alone(&s);
-        finish(&s, depth, out);
+        finish(&s, out);
     }
     return 1;
 }
@@ -783,6 +808,7 @@ int mb_place_by_rule(struct mb_placer *placer, const struct mb_cost *cost, const
     out->fits = 0;
     if (!begin(&s, placer, cost, rooms))
         return 0;
+    set_shapes(&s, depth);
     if (rule == MB_PLACE_HOST) {
         if (s.host < 0)
             return 0;
@@ -790,16 +816,16 @@ int mb_place_by_rule(struct mb_placer *placer, const struct mb_cost *cost, const
             put_layer(placer, i, (unsigned)s.host, 0, 0);
         put_loose(&s);
         mb_place_measure(placer->load, rooms, placer->pool_of_unit, &use);
-        return use.fits ? finish(&s, depth, out) : 0;
+        return use.fits ? finish(&s, out) : 0;
     }
     if (!s.n_devices || (rule != MB_PLACE_IN_ORDER && (s.host < 0 || !placer->load->moe)))
         return 0;
     if (rule == MB_PLACE_FIRST_EXPERTS) {
         for (uint32_t experts = 0; experts < placer->n_layers && !done; experts++)
             done = pack(&s, 0, experts);
-        return done ? finish(&s, depth, out) : 0;
+        return done ? finish(&s, out) : 0;
     }
     for (uint32_t start = 0; start < (s.host < 0 ? 1 : placer->n_layers) && !done; start++)
         done = pack(&s, start, rule == MB_PLACE_EXPERTS_HOST ? placer->n_layers : 0);
-    return done ? finish(&s, depth, out) : 0;
+    return done ? finish(&s, out) : 0;
 }
