@@ -1143,6 +1143,117 @@ struct mb_session_info {
 };
 void mb_session_get_info(const struct mb_session *session, struct mb_session_info *out);
 
+/* ---- writing text --------------------------------------------------------------------------- */
+
+/* How the next token is chosen; docs/tokenizers.md states the order of the steps. The defaults are in mb_sampler_defaults(). */
+struct mb_logit_bias {
+    int32_t id;
+    float bias; /* -INFINITY: never */
+};
+
+struct mb_sampler_opts {
+    float temperature;                 /* 0.8; 0: always the most probable */
+    unsigned top_k;                    /* 40; 0: all */
+    float top_p;                       /* 0.95; 1: all */
+    float min_p;                       /* 0.05; 0: all */
+    float penalty_repeat;              /* 1: none */
+    float penalty_presence;            /* 0: none */
+    float penalty_frequency;           /* 0: none */
+    unsigned penalty_last_n;           /* 64; 0: no penalties */
+    const struct mb_logit_bias *biases; /* copied */
+    size_t n_biases;
+    uint64_t seed;
+};
+
+/* The defaults, which stand above; seed 0. */
+struct mb_sampler_opts mb_sampler_defaults(void);
+
+/* Writes text with a session: the tokenizer and the chat template of its model file, and a sampler. Either one text is
+ * continued, or a conversation is held; what the cache already knows of it is not evaluated again. */
+struct mb_writer;
+
+/* Zero-initialise for defaults. */
+struct mb_writer_opts {
+    const struct mb_sampler_opts *sampling; /* NULL: the defaults */
+    const char *chat_format; /* a built-in chat format or the text of a template; NULL: the file's */
+    const char *extra_json;  /* an object with more variables for the template: {"enable_thinking": false}; NULL: none */
+};
+
+/* A writer on a session, which it borrows together with the model.
+ *   model  in  the one that the session's engine was opened with
+ * Returns MB_OK; MB_EINVAL: a model without a file has no tokenizer; MB_ENODATA: nor has this file; MB_ENOTSUP: its tokenizer is not
+ * known here; MB_EFORMAT: tokenizer and weights do not fit each other; extra_json is no object; MB_ENAME: no such chat format; MB_ERANGE:
+ * an option of sampling; MB_ENOMEM. A chat template that is missing or broken fails only when a message is added. */
+int mb_writer_open(struct mb_session *session, const struct mb_model *model, const struct mb_writer_opts *opts,
+                   struct mb_writer **out, struct mb_err *err);
+void mb_writer_close(struct mb_writer *writer);
+
+/* Start anew with a text to continue: n bytes, any bytes. Returns MB_OK; MB_ERANGE: more than the context holds, err says how much;
+ * MB_ENOMEM. */
+int mb_writer_text(struct mb_writer *writer, const char *text, size_t n, struct mb_err *err);
+
+/* Add a message to the conversation: role is "system", "user" or "assistant". The next mb_writer_write() answers it.
+ * Returns MB_OK; MB_ENODATA: the file has no chat template; MB_EFORMAT: a broken one, or one that refuses this conversation;
+ * MB_EINVAL: content is no UTF-8; MB_ERANGE: more than the context holds; MB_ENOMEM. A message that fails is not kept. */
+int mb_writer_message(struct mb_writer *writer, const char *role, const char *content, struct mb_err *err);
+
+enum mb_stop {
+    MB_STOP_END,     /* the model ended its text */
+    MB_STOP_LENGTH,  /* n_max tokens are written */
+    MB_STOP_CONTEXT, /* the context is full */
+    MB_STOP_CANCEL
+};
+
+/* "end", "length", "context", "cancel". */
+const char *mb_stop_name(enum mb_stop stop);
+
+/* What was done so far. */
+struct mb_written {
+    enum mb_stop stop;
+    size_t n_prompt;    /* tokens of the text or conversation */
+    size_t n_reused;    /* of them still in the cache */
+    double prefill_s;   /* for the n_prompt - n_reused others */
+    size_t n_written;   /* tokens, the one that ends the text not counted */
+    size_t n_decoded;   /* passes over one token: the first token comes from the prefill */
+    double decode_s;    /* that these took, sampling included */
+    double decode_bytes; /* that they read: weights, cache and state */
+};
+
+/* Zero-initialise for defaults. */
+struct mb_write_opts {
+    size_t n_max; /* tokens; 0: until the model ends or the context is full */
+    int ignore_end; /* go on when the model ends its text */
+    void (*on_text)(void *user, const char *text, size_t n); /* whole UTF-8 characters; may be NULL */
+    void (*on_token)(void *user, const struct mb_written *so_far); /* after each token; may be NULL */
+    mb_progress_fn *progress; /* of the prefill; may be NULL */
+    void *user; /* of all three */
+    const volatile int *cancel; /* may be NULL; may be set by another thread */
+};
+
+/* Evaluate what is new and write on. In a conversation the answer is kept as the assistant's message. The same options, seed,
+ * text and number of threads give the same answer.
+ *   opts  in   may be NULL
+ *   out   out  always written
+ * Returns MB_OK, also when cancelled; MB_EINVAL: there is nothing to continue; MB_EFORMAT: the weights are damaged; MB_ENOMEM. */
+int mb_writer_write(struct mb_writer *writer, const struct mb_write_opts *opts, struct mb_written *out, struct mb_err *err);
+
+/* One answer and what it took, for mb_run_json(). */
+struct mb_run_report {
+    const struct mb_model *model;
+    const struct mb_machine *machine; /* NULL: unknown */
+    const struct mb_session *session;
+    const struct mb_written *written;
+    const char *text; /* what was written: text_n bytes of UTF-8 */
+    size_t text_n;
+    uint64_t seed;
+    double load_s;            /* until the weights were there */
+    double bound_bytes_per_s; /* read bandwidth of the CPU; 0 unknown */
+    struct mb_speed predicted; /* of decoding; tokens_per_s 0: unknown */
+};
+
+/* The report as JSON text (docs/json.md, "run"); free with mb_text_free(). MB_OK; MB_EINVAL: text is no UTF-8; MB_ENOMEM. */
+int mb_run_json(const struct mb_run_report *report, char **out, struct mb_err *err);
+
 #ifdef __cplusplus
 }
 #endif

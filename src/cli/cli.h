@@ -45,6 +45,7 @@ struct command {
     const char *examples;  /* lines, ready to print */
     const struct option *options;
     unsigned n_options;
+    const char *letters; /* "pf": the first two options may be typed as -p and -f, too; NULL: none */
     unsigned max_positional;
 };
 
@@ -84,8 +85,24 @@ void progress_begin(struct progress *progress);
 void progress_show(void *progress, const char *what, double share); /* an mb_progress_fn */
 void progress_end(struct progress *progress);
 
-/* A flag that SIGINT sets; the second SIGINT ends the program. */
+/* A flag that SIGINT sets; the second SIGINT ends the program. What it stopped is over: clear it. */
 const volatile int *interrupt_flag(void);
+void interrupt_clear(void);
+
+/* Is stderr a terminal? */
+int terminal_of_stderr(void);
+
+/* The meter of a running model, on stderr if that is a terminal. */
+struct meter {
+    double bound_bytes_per_s; /* 0 unknown */
+    double shown_s;
+    unsigned rows; /* of the terminal, where text and meter share one */
+    int on;
+};
+
+void meter_begin(struct meter *meter, double bound_bytes_per_s);
+void meter_show(struct meter *meter, const struct mb_written *so_far);
+void meter_end(struct meter *meter);
 
 /* ---- the person's files ---- */
 
@@ -132,9 +149,13 @@ int verb_home(int argc, char **argv);
 int verb_machine(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_plan(int argc, char **argv);
+int verb_run(int argc, char **argv);
 int verb_shard(int argc, char **argv);
 int verb_validate(int argc, char **argv);
 int verb_advise(int argc, char **argv);
+
+/* The models that other programs keep here; returns the exit code. */
+int list_found_models(int json);
 
 /* The machine as a screen for people; full adds processors, links and series. */
 void show_machine(const struct mb_machine *machine, int full);

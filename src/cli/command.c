@@ -8,6 +8,12 @@
 #include <string.h>
 #include <strings.h>
 
+/* The letter that option i may be typed as; 0: none. */
+static char letter_of(const struct command *command, unsigned i)
+{
+    return command->letters && i < strlen(command->letters) ? command->letters[i] : 0;
+}
+
 void command_help(const struct command *command, FILE *out)
 {
     fprintf(out, "usage: membound%s%s %s\n\n%s\n", *command->name ? " " : "", command->name, command->synopsis,
@@ -15,9 +21,11 @@ void command_help(const struct command *command, FILE *out)
     struct mb_table *table = mb_table_new(2);
     for (unsigned i = 0; i < command->n_options; i++) {
         const struct option *option = command->options + i;
-        char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", option->name, option->argument ? " " : "",
-                 option->argument ? option->argument : "");
+        char left[64] = "";
+        if (letter_of(command, i))
+            append(left, sizeof left, "-%c, ", letter_of(command, i));
+        append(left, sizeof left, "--%s%s%s", option->name, option->argument ? " " : "",
+               option->argument ? option->argument : "");
         mb_table_row(table);
         mb_table_cell(table, 0, MB_PLAIN, left);
         mb_table_cell(table, 1, MB_PLAIN, option->help);
@@ -177,6 +185,18 @@ static int set_value(const struct command *command, const struct option *option,
     return PARSE_BAD;
 }
 
+/* The option that arg is: "--name", of length bytes, or "-n". */
+static const struct option *find_option(const struct command *command, const char *arg, size_t length)
+{
+    for (unsigned i = 0; i < command->n_options; i++) {
+        const struct option *option = command->options + i;
+        if (arg[1] == '-' ? strlen(option->name) == length && strncmp(option->name, arg + 2, length) == 0
+                          : letter_of(command, i) == arg[1] && !arg[2])
+            return option;
+    }
+    return NULL;
+}
+
 enum parse_result command_parse(const struct command *command, int argc, char **argv, const char **positional)
 {
     unsigned n_positional = 0;
@@ -199,16 +219,14 @@ enum parse_result command_parse(const struct command *command, int argc, char **
             positional[n_positional++] = arg;
             continue;
         }
-        if (arg[1] != '-')
-            return bad(command, "unknown option", arg, "options are spelled out");
+        int is_letter = arg[1] != '-';
         size_t length = strcspn(arg + 2, "=");
-        const struct option *option = NULL;
-        for (unsigned i = 0; i < command->n_options; i++)
-            if (strlen(command->options[i].name) == length && strncmp(command->options[i].name, arg + 2, length) == 0)
-                option = command->options + i;
+        const struct option *option = find_option(command, arg, length);
+        if (!option && is_letter)
+            return bad(command, "unknown option", arg, "options are spelled out");
         if (!option)
             return unknown_option(command, arg);
-        const char *value = arg[2 + length] == '=' ? arg + 3 + length : NULL;
+        const char *value = !is_letter && arg[2 + length] == '=' ? arg + 3 + length : NULL;
         if (option->kind == OPTION_FLAG && value)
             return bad(command, "no argument is taken by", arg, "leave it out");
         if (option->kind != OPTION_FLAG && !value) {

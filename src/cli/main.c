@@ -13,6 +13,7 @@ static const struct {
     {"inspect", verb_inspect, "what is in a model, and what one token of it reads"},
     {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
     {"plan", verb_plan, "where a model's bytes go on a machine, and how fast it will be"},
+    {"run", verb_run, "write or chat with a model, measured against the bound"},
     {"shard", verb_shard, "bytes read per token from bandwidth and speed, and back"},
     {"validate", verb_validate, "predict published measurements and print the errors"},
 };

@@ -101,6 +101,16 @@ const volatile int *interrupt_flag(void)
     return &interrupted;
 }
 
+void interrupt_clear(void)
+{
+    interrupted = 0;
+}
+
+int terminal_of_stderr(void)
+{
+    return isatty(STDERR_FILENO);
+}
+
 const char *history_path(char *buf, size_t n)
 {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");

@@ -318,12 +318,15 @@ static int show_model(const struct mb_model *model, const struct question *quest
     return MB_OK;
 }
 
-static int list_models(const struct mb_model_search *search, int json)
+int list_found_models(int json)
 {
+    struct places places;
+    struct mb_model_search search;
+    find_places(&places, &search);
     struct mb_found_list *list = NULL;
     struct mb_err err;
     char *text = NULL;
-    if (mb_models_found(search, &list, &err) != MB_OK)
+    if (mb_models_found(&search, &list, &err) != MB_OK)
         return report(&err);
     int code = json ? mb_found_json(list, &text, &err) : MB_OK;
     if (code == MB_OK && json) {
@@ -444,17 +447,14 @@ int verb_inspect(int argc, char **argv)
         fprintf(stderr, "membound: %s (membound inspect --help)\n", clash);
         return 2;
     }
-    struct places places;
-    struct mb_model_search search;
-    find_places(&places, &search);
     if (list)
-        return list_models(&search, json);
+        return list_found_models(json);
     if (catalog)
         return list_catalog(json);
     struct mb_model *model = NULL;
     struct mb_model_info info;
     struct mb_err err;
-    int code = mb_model_open(spec, &search, &model, &err);
+    int code = open_model(spec, &model, &err);
     if (code != MB_OK)
         return report(&err);
     mb_model_get_info(model, &info);
