@@ -5,7 +5,7 @@ _membound() {
     cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        advise | machine | inspect | plan | shard | validate | home) verb=$word ;;
+        advise | machine | inspect | plan | run | shard | validate | home) verb=$word ;;
         esac
     done
     case $prev in
@@ -24,7 +24,7 @@ _membound() {
     --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
-    home) mapfile -t COMPREPLY < <(compgen -W "advise machine inspect plan shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    home) mapfile -t COMPREPLY < <(compgen -W "advise machine inspect plan run shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
     machine)
         if [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "--measure --quick --threads --list --save --json --no-gpu --software-gpu --root --help" -- "$cur")
@@ -33,6 +33,13 @@ _membound() {
         fi
         ;;
     advise) mapfile -t COMPREPLY < <(compgen -W "--model --on --ctx --min-speed --budget --currency --class --sort --quant --engine --apps --kv --limit --svg --json --help" -- "$cur") ;;
+    run)
+        if [[ $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "-p --prompt -f --file -n --tokens --system --raw --ctx --kv --threads --temp --top-k --top-p --min-p --repeat-penalty --presence-penalty --frequency-penalty --seed --template --template-vars --ignore-end --mmap --json --help" -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur")
+        fi
+        ;;
     shard) mapfile -t COMPREPLY < <(compgen -W "--bandwidth --speed --size --model --on --efficiency --ctx --kv --json --help" -- "$cur") ;;
     plan)
         if [[ $cur == -* ]]; then

@@ -324,6 +324,27 @@ class Program(unittest.TestCase):
             self.refused(2, "shard", *args)
         self.refused(2, "shard", "--speed", "1", "--on", "DGX Sprak", "--model", "Qwen3-8B", names=["DGX Spark"])
 
+    def test_run(self):
+        """Text from a small model: a prompt from three places, JSON, and what can't be."""
+        model = str(ROOT / "tests/data/golden/writer.gguf")
+        said = [self.run_it("run", model, *args, "-n", "12", "--seed", "4", "--temp", "1.2", input=given.encode())
+                for args, given in ((("-p", "to be"), ""), (("--prompt=to be",), ""), ((), "to be"), (("-f", "-"), "to be"))]
+        self.assertEqual(len(set(said)), 1)
+        self.assertNotEqual(said[0], self.run_it("run", model, "-p", "to be", "-n", "12", "--seed", "5", "--temp", "1.2"))
+        told = json.loads(self.run_it("run", model, "-p", "to be", "-n", "12", "--seed", "4", "--temp", "1.2", "--json"))
+        self.assertEqual(told["text"].rstrip("\n"), said[0].rstrip("\n"))
+        self.assertEqual((told["stop"], told["decode"]["written_tokens"], told["decode"]["tokens"]), ("length", 12, 11))
+        self.assertGreater(told["decode"]["bytes_per_token"], 50000)
+        self.assertEqual(self.run_it("run", model, "--raw", "-p", "it", "-n", "9", "--temp", "0"),
+                         self.run_it("run", model, "--raw", "-p", "it", "-n", "9", "--temp", "0", "--mmap", "--threads", "1"))
+        self.assertLessEqual(self.widest(self.run_it("run", "--help")), 80)
+        self.assertIn("Which model?", self.run_it("run", expect=2))
+        for code, args in ((2, (model, "-p", "x", "-f", "y")), (2, (model, "--raw", "--system", "x", "-p", "x")),
+                           (2, (model, "-p", "x", "--template", "nosuch")), (2, (model, "-p", "x", "-q")),
+                           (2, (model, "-p", "x", "--kv", "Q3")), (3, (model, "-f", "/no/such/file")), (2, ("Qwen3-8B", "-p", "x")),
+                           (3, (model, "-p", "x", "--template-vars", "[]")), (2, (model, "-p", "x" * 500, "--ctx", "64"))):
+            self.refused(code, "run", *args)
+
     def test_validate(self):
         """Predictions beside measurements: the built-in rows, a file, its limit, its picture, and hostile files."""
         found = json.loads(self.run_it("validate", "--json", "--rows"))

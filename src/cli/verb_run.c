@@ -185,17 +185,25 @@ static double rate_of(double count, double seconds)
     return seconds > 0 ? count / seconds : 0;
 }
 
+/* A speed with as many digits as it deserves. */
+static const char *speed_text(double tokens_per_s, char *buf, size_t n)
+{
+    snprintf(buf, n, tokens_per_s < 99.95 ? "%.1f" : "%.0f", tokens_per_s);
+    return buf;
+}
+
 static void show_figures(const struct run *run, const struct answer *answer)
 {
     const struct mb_written *w = &answer->written;
     size_t n_new = w->n_prompt - w->n_reused;
-    char text[400] = "", seen[48];
-    append(text, sizeof text, "prefill %zu tokens%s, %.1f tok/s; ", n_new, w->n_reused ? " (the others were known)" : "",
-           rate_of((double)n_new, w->prefill_s));
+    char text[400] = "", seen[48], low[32], high[32];
+    append(text, sizeof text, "prefill %zu tokens%s, %s tok/s; ", n_new, w->n_reused ? " (the others were known)" : "",
+           speed_text(rate_of((double)n_new, w->prefill_s), seen, sizeof seen));
     if (w->n_decoded) {
         double rate = rate_of(w->decode_bytes, w->decode_s);
-        append(text, sizeof text, "decode %zu tokens, %.1f tok/s; %.3f GB per token, %s", w->n_decoded,
-               rate_of((double)w->n_decoded, w->decode_s), w->decode_bytes / (double)w->n_decoded / 1e9,
+        append(text, sizeof text, "decode %zu tokens, %s tok/s; ", w->n_decoded,
+               speed_text(rate_of((double)w->n_decoded, w->decode_s), seen, sizeof seen));
+        append(text, sizeof text, "%.3g GB per token, %s", w->decode_bytes / (double)w->n_decoded / 1e9,
                mb_format_rate(rate, seen, sizeof seen));
         if (run->bound_bytes_per_s > 0)
             append(text, sizeof text, ", %.0f %% of the bound (%s, %s)", 100 * rate / run->bound_bytes_per_s,
@@ -204,8 +212,9 @@ static void show_figures(const struct run *run, const struct answer *answer)
             append(text, sizeof text, "; the bound is not known (membound machine --measure)");
     }
     if (answer->predicted.tokens_per_s > 0)
-        append(text, sizeof text, "; predicted %.3g tok/s, %.3g to %.3g", answer->predicted.tokens_per_s,
-               answer->predicted.low, answer->predicted.high);
+        append(text, sizeof text, "; predicted %s tok/s, %s to %s",
+               speed_text(answer->predicted.tokens_per_s, seen, sizeof seen),
+               speed_text(answer->predicted.low, low, sizeof low), speed_text(answer->predicted.high, high, sizeof high));
     if (w->stop != MB_STOP_END)
         append(text, sizeof text, "; stopped: %s",
                w->stop == MB_STOP_LENGTH    ? "the number of tokens is reached"
@@ -241,12 +250,26 @@ static int print_json(const struct run *run, const struct answer *answer)
 
 /* ---- writing ---- */
 
+/* A terminal obeys control characters, and a model may write any: only line ends and tabs reach it. */
+static void write_text(const char *text, size_t n)
+{
+    int filter = isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        int is_c1 = c == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0;
+        if (filter && ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || is_c1))
+            i += (size_t)is_c1;
+        else
+            putchar(c);
+    }
+    fflush(stdout);
+}
+
 static void on_text(void *user, const char *text, size_t n)
 {
     struct answer *answer = user;
     if (!answer->run->request->json) {
-        fwrite(text, 1, n, stdout);
-        fflush(stdout);
+        write_text(text, n);
         return;
     }
     if (answer->n + n + 1 > answer->room) {
@@ -433,10 +456,10 @@ int verb_run(int argc, char **argv)
     const struct command command = {
         .name = "run",
         .synopsis = "MODEL [-p TEXT | -f FILE] [options]",
-        .summary = "Write with a model on the CPU, or chat with it, and see what was reached of the bound.",
+        .summary = "Write with a model on the CPU, or chat with it, and see how near the bound.",
         .examples = "  membound run gemma-3-270m-it.gguf -p \"What is the capital of France?\"\n"
-                    "  membound run model.gguf                     a conversation\n"
-                    "  membound run model.gguf --raw -p \"Once upon a time\" -n 100 --temp 0\n",
+                    "  membound run model.gguf           a conversation\n"
+                    "  membound run model.gguf --raw -p \"Once upon\" -n 99 --temp 0\n",
         .options = options,
         .n_options = sizeof options / sizeof *options,
         .letters = "pfn",

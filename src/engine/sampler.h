@@ -12,35 +12,13 @@
  *
  * Among equal logits the lower id is larger. A logit that is not a number, or -infinity, is never chosen; +infinity counts as the
  * largest finite one. The same options, seed and logits give the same tokens on every machine: the generator and exp() are this
- * file's own, and every sum has one order. */
+ * file's own, and every sum has one order. The options and their defaults are in membound.h. */
 #ifndef MB_SAMPLER_H
 #define MB_SAMPLER_H
 
 #include "base/base.h"
 
-struct mb_logit_bias {
-    int32_t id;
-    float bias; /* -INFINITY: never */
-};
-
-struct mb_sampler_opts {
-    float temperature;                 /* 0.8 */
-    unsigned top_k;                    /* 40; 0: all */
-    float top_p;                       /* 0.95; 1: all */
-    float min_p;                       /* 0.05; 0: all */
-    float penalty_repeat;              /* 1: none */
-    float penalty_presence;            /* 0: none */
-    float penalty_frequency;           /* 0: none */
-    unsigned penalty_last_n;           /* 64; 0: no penalties */
-    const struct mb_logit_bias *biases; /* copied */
-    size_t n_biases;
-    uint64_t seed;
-};
-
 struct mb_sampler;
-
-/* The defaults, which stand above; seed 0. */
-struct mb_sampler_opts mb_sampler_defaults(void);
 
 /* A sampler for n_vocab logits, with all memory that it will need (about 20 bytes for each).
  * Returns MB_OK; MB_ERANGE: an option is out of its range, or a bias is for no token (named); MB_ENOMEM. */
