@@ -29,11 +29,16 @@ struct work {
     atomic_size_t n_plans, n_fit;
 };
 
-static double now_s(void)
+static double clock_s(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double now_s(void)
+{
+    return clock_s(CLOCK_MONOTONIC);
 }
 
 static void *run(void *arg)
@@ -60,12 +65,12 @@ static void *run(void *arg)
 static void measure(struct work *work, unsigned n_threads)
 {
     pthread_t threads[THREADS_MAX];
-    double best_s = 1e9;
+    double best_s = 1e9, best_cpu_s = 1e9;
     for (int repeat = 0; repeat < 5; repeat++) {
         atomic_store(&work->next, 0);
         atomic_store(&work->n_plans, 0);
         atomic_store(&work->n_fit, 0);
-        double began_s = now_s();
+        double began_s = now_s(), cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID);
         for (unsigned i = 0; i < n_threads; i++) {
             if (pthread_create(threads + i, NULL, run, work) != 0)
                 abort();
@@ -73,10 +78,13 @@ static void measure(struct work *work, unsigned n_threads)
         for (unsigned i = 0; i < n_threads; i++)
             pthread_join(threads[i], NULL);
         double took_s = now_s() - began_s;
+        cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_s;
         best_s = took_s < best_s ? took_s : best_s;
+        best_cpu_s = cpu_s < best_cpu_s ? cpu_s : best_cpu_s;
     }
-    printf("%u thread%s  %.3f s  %.1f us each  %zu plans, %zu fit\n", n_threads, n_threads == 1 ? " " : "s", best_s,
-           best_s * n_threads / (double)work->n_plans * 1e6, (size_t)work->n_plans, (size_t)work->n_fit);
+    /* On a shared machine the CPU time says what a quiet one would need. */
+    printf("%u thread%s  %.3f s (%.3f s of CPU time, %.1f us each)  %zu plans, %zu fit\n", n_threads, n_threads == 1 ? " " : "s",
+           best_s, best_cpu_s, best_cpu_s / (double)work->n_plans * 1e6, (size_t)work->n_plans, (size_t)work->n_fit);
 }
 
 int main(int argc, char **argv)

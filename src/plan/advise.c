@@ -3,8 +3,6 @@
  * timed by predict.h, and put in words. Ranking is left to advise_machines.c and advise_models.c, printing to
  * advise_json.c and advise_svg.c. */
 #include "plan/advise.h"
-#include "catalog/catalog.h"
-#include "machine/machine.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,6 @@
  * and the rest, and each part is ordered. The nearest misses and the next steps up are searched in the same table, so
  * that no answer can contradict a row. */
 #include "catalog/catalog.h"
-#include "machine/machine.h"
 #include "plan/advise.h"
 
 #include <math.h>
