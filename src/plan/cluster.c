@@ -34,7 +34,8 @@ struct maker {
     const struct mb_model *model;
     struct mb_plan_opts opts;
     struct mb_machine_link link;
-    struct mb_load *load, range; /* range: the part at work; its units are rebased copies */
+    struct mb_load *load, range; /* range: the part at work, with units and shapes of its own */
+    uint32_t *new_shape;         /* of the load's, in the range */
     struct mb_placer placer;
     struct stage stages[MB_CLUSTER_MAX];
     unsigned n_stages;
@@ -55,9 +56,13 @@ static void set_range(struct maker *m, uint32_t from, uint32_t end, int is_main)
     const struct mb_load *load = m->load;
     struct mb_load *range = &m->range;
     struct mb_unit *units = range->units;
+    struct mb_shape *shapes = range->shapes;
     *range = *load;
     range->units = units;
-    range->n_units = 0;
+    range->shapes = shapes;
+    range->n_units = range->n_shapes = 0;
+    for (uint32_t i = 0; i < load->n_shapes; i++)
+        m->new_shape[i] = UINT32_MAX;
     range->n_layers = end - from;
     range->n_moe_layers = 0;
     range->resident_bytes = range->cache_bytes = 0;
@@ -70,6 +75,13 @@ static void set_range(struct maker *m, uint32_t from, uint32_t end, int is_main)
             continue;
         struct mb_unit *copy = &units[range->n_units++];
         *copy = *unit;
+        /* Shapes are numbered in the order of their first units. */
+        uint32_t *shape = &m->new_shape[unit->shape];
+        if (*shape == UINT32_MAX) {
+            *shape = range->n_shapes++;
+            shapes[*shape] = load->shapes[unit->shape];
+        }
+        copy->shape = *shape;
         if (in_layers)
             copy->layer = unit->layer - (int32_t)from;
         range->n_moe_layers += unit->kind == MB_UNIT_EXPERTS;
@@ -504,11 +516,13 @@ static int fill(struct maker *m, const struct mb_machine *const *machines, unsig
     if (code != MB_OK)
         return code;
     m->range.units = mb_arena_array(&m->scratch, m->load->n_units + 1, sizeof(*m->range.units));
+    m->range.shapes = mb_arena_array(&m->scratch, m->load->n_shapes + 1, sizeof(*m->range.shapes));
+    m->new_shape = mb_arena_array(&m->scratch, m->load->n_shapes + 1, sizeof(*m->new_shape));
     cluster->nodes = mb_arena_array(m->arena, n, sizeof(*cluster->nodes));
     cluster->n_layers = m->load->n_layers;
     cluster->ffn_in_ram = mb_arena_alloc(m->arena, m->load->n_layers + 1);
     cluster->experts_in_ram = mb_arena_alloc(m->arena, m->load->n_layers + 1);
-    if (!m->range.units || !cluster->nodes || !cluster->ffn_in_ram || !cluster->experts_in_ram)
+    if (m->scratch.failed || !cluster->nodes || !cluster->ffn_in_ram || !cluster->experts_in_ram)
         return mb_fail_memory(err);
     code = set_stages(m, machines, n, err);
     if (code != MB_OK)
