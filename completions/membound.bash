@@ -5,13 +5,13 @@ _membound() {
     cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        advise | machine | inspect | plan | run | shard | validate | home) verb=$word ;;
+        advise | bench | machine | inspect | plan | run | shard | validate | home) verb=$word ;;
         esac
     done
     case $prev in
     --root) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
     --save | --svg) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-    --threads | --ctx | --batch | --bandwidth | --speed | --size | --efficiency | --limit | --apps | --nodes) return ;;
+    --threads | --ctx | --prefill | --decode | --depth | --batch | --bandwidth | --speed | --size | --efficiency | --limit | --apps | --nodes) return ;;
     --model) mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur"); return ;;
     --on) mapfile -t COMPREPLY < <(compgen -W here -- "$cur"; compgen -f -X '!*.json' -- "$cur"); return ;;
     --engine) mapfile -t COMPREPLY < <(compgen -W "llama.cpp ik_llama.cpp ollama mlx vllm membound" -- "$cur"); return ;;
@@ -24,7 +24,14 @@ _membound() {
     --kv) mapfile -t COMPREPLY < <(compgen -W "F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL" -- "$cur"); return ;;
     esac
     case $verb in
-    home) mapfile -t COMPREPLY < <(compgen -W "advise machine inspect plan run shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    home) mapfile -t COMPREPLY < <(compgen -W "advise bench machine inspect plan run shard validate home --json --no-measure --no-gpu --software-gpu --root --help --version" -- "$cur") ;;
+    bench)
+        if [[ $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "--synthetic --prefill --decode --depth --threads --ops --json --help" -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur"; membound inspect --catalog 2> /dev/null | sed '/^$/,$d' | grep -- "^$cur")
+        fi
+        ;;
     machine)
         if [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W "--measure --quick --threads --list --save --json --no-gpu --software-gpu --root --help" -- "$cur")

@@ -3,6 +3,7 @@
 complete -c membound -f
 complete -c membound -n __fish_use_subcommand -a machine -d 'one machine in full'
 complete -c membound -n __fish_use_subcommand -a inspect -d 'what is in a model'
+complete -c membound -n __fish_use_subcommand -a bench -d 'measured beside bound and prediction'
 complete -c membound -n __fish_use_subcommand -a plan -d 'where bytes go and how fast'
 complete -c membound -n __fish_use_subcommand -a advise -d 'what to buy, what to run'
 complete -c membound -n __fish_use_subcommand -a run -d 'write or chat with a model'
@@ -89,3 +90,10 @@ complete -c membound -n '__fish_seen_subcommand_from advise' -l apps -x -d 'RAM 
 complete -c membound -n '__fish_seen_subcommand_from advise' -l kv -x -a 'F16 F32 BF16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0 IQ4_NL' -d 'cache type'
 complete -c membound -n '__fish_seen_subcommand_from advise' -l limit -x -d 'rows'
 complete -c membound -n '__fish_seen_subcommand_from advise' -l svg -r -F -d 'draw price against speed'
+complete -c membound -n '__fish_seen_subcommand_from bench' -a '(__fish_complete_suffix .gguf; membound inspect --catalog 2> /dev/null)'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l synthetic -d 'made-up weights'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l prefill -x -d 'tokens of one prefill'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l decode -x -d 'tokens of one block of decoding'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l depth -x -d 'tokens in the cache'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l threads -x -d 'CPU threads'
+complete -c membound -n '__fish_seen_subcommand_from bench' -l ops -d 'each kind of op'

@@ -1254,6 +1254,86 @@ struct mb_run_report {
 /* The report as JSON text (docs/json.md, "run"); free with mb_text_free(). MB_OK; MB_EINVAL: text is no UTF-8; MB_ENOMEM. */
 int mb_run_json(const struct mb_run_report *report, char **out, struct mb_err *err);
 
+/* ---- the bench ------------------------------------------------------------------------------ */
+
+/* How fast a model runs here, beside what the memory allowed in the same seconds and what was predicted. docs/bench.md states
+ * the method. Zero-initialise for defaults. */
+struct mb_bench_opts {
+    enum mb_load_mode load;
+    uint64_t seed;         /* of synthetic weights and of the tokens that are read */
+    unsigned n_threads;    /* 0: every hardware thread */
+    int no_prefill, no_decode; /* leave it out */
+    uint32_t n_prefill;    /* tokens of one prefill; 0: 512 */
+    uint32_t n_decode;     /* tokens of one block of decoding; 0: what takes a good half second, 4 to 64 */
+    const uint64_t *depths; /* [n_depths] tokens already in the cache; NULL: one, 0 */
+    unsigned n_depths;
+    int ops;               /* time every op, too, in blocks of their own */
+    const struct mb_machine *machine; /* for predictions; NULL: none are made */
+    mb_progress_fn *progress; /* may be NULL; called by the calling thread */
+    void *user;
+    const volatile int *cancel; /* may be NULL; set to non-zero to stop */
+};
+
+/* One phase at one depth. Speeds are the median, the least and the most of the blocks that count. */
+struct mb_bench_row {
+    const char *phase;     /* "prefill", "decode" */
+    uint64_t depth;        /* tokens in the cache before each block */
+    uint32_t n_tokens;     /* of one block */
+    unsigned n_blocks;     /* that count */
+    unsigned n_discarded;  /* during which the memory's speed changed, or other programs took the CPUs */
+    int unsteady;          /* so it was during all of them: they all count, for want of better ones */
+    double cpu_share;      /* of the time in which the threads had a CPU, median */
+    double tokens_per_s, tokens_per_s_min, tokens_per_s_max;
+    double bytes_per_token, bytes_per_s; /* weights, cache and state that are read: of mb_model_traffic(); times the speed */
+    double bound_before_bytes_per_s, bound_after_bytes_per_s; /* read bandwidth around the blocks, medians */
+    double fraction_of_bound; /* median over the blocks of their bytes_per_s over the mean of the bounds around them */
+    struct mb_speed predicted; /* tokens_per_s 0: nothing is known to predict from */
+    int holds;             /* low <= measured median <= high */
+};
+
+/* All calls of one kind of op in one block of a row. */
+struct mb_bench_op {
+    const char *phase;
+    uint64_t depth;
+    const char *op; /* "qkv", "experts_up", ... */
+    uint32_t n_calls;
+    uint64_t bytes; /* that they read together */
+    double seconds, bytes_per_s;
+    double fraction_of_bound;
+    double share; /* of the time of all ops */
+};
+
+/* Read it freely; it lives until mb_bench_free(), and needs neither machine nor model any longer. */
+struct mb_bench {
+    const char *model, *quant;  /* quant may be NULL */
+    const char *machine, *simd; /* machine: NULL without one */
+    int synthetic, is_bound;
+    unsigned n_threads;
+    uint64_t weights_bytes;     /* of all tensors that a pass reads */
+    uint64_t cache_bytes, buffer_bytes;
+    uint64_t probe_bytes;       /* that the bound is measured with */
+    int probe_is_weights;       /* they are the weights themselves */
+    struct mb_figure bandwidth; /* that the predictions count on */
+    int cancelled;              /* rows and ops are those that were complete */
+    struct mb_bench_row *rows;
+    unsigned n_rows;
+    struct mb_bench_op *ops; /* row after row */
+    unsigned n_ops;
+    void *owner; /* private to the library */
+};
+
+/* Load the model, measure, predict.
+ *   opts  in   may be NULL
+ *   out   out  [1] written only on MB_OK, which includes a run that was cancelled after its first row; mb_bench_free() frees it
+ * Returns MB_OK; MB_ERANGE: too many tokens or depths, or deeper than the model was trained for; MB_EINVAL: nothing is to be
+ * measured; MB_ENOMEM: weights or cache do not fit what is free, err says how much that is; MB_ECANCEL; and what
+ * mb_engine_open(), mb_session_open() and mb_session_eval() return. */
+int mb_bench_run(const struct mb_model *model, const struct mb_bench_opts *opts, struct mb_bench **out, struct mb_err *err);
+void mb_bench_free(struct mb_bench *bench);
+
+/* The same as JSON text (docs/json.md, "bench"); free with mb_text_free(). MB_OK; MB_ENOMEM. */
+int mb_bench_json(const struct mb_bench *bench, char **out, struct mb_err *err);
+
 #ifdef __cplusplus
 }
 #endif

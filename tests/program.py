@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -457,6 +458,45 @@ class Program(unittest.TestCase):
             self.skipTest("no software Vulkan device is installed (mesa-vulkan-drivers)")
         series = [s for s in machine["measurement"]["series"] if s["processor"] == software[0]["id"]]
         self.assertTrue([s for s in series if s["kind"] == "read" and s["bytes_per_s"] > 0 and not s["rejected"]], series)
+
+    def test_bench(self):
+        self.refused(2, "bench", names=["MODEL"])
+        self.refused(2, "bench", "SmolLM2-135M@Q4_K_M", names=["--synthetic"])
+        self.refused(2, "bench", "SmolLM2-135M@Q4_K_M", "--depth", "0,x", names=["--depth"])
+        self.refused(2, "bench", "SmolLM2-135M@Q4_K_M", "--prefill", "0", "--decode", "0", names=["nothing"])
+        self.refused(2, "bench", "SmolLM2-135M@Q4_K_M", "--synthetic", "--depth", "8k", names=["8192", "trained"])
+        self.refused(4, "bench", "Llama-3.1-405B@F16", "--synthetic", names=["free"])
+        self.refused(3, "bench", str(self.home / "none.gguf"), names=["none.gguf"])
+        short = ["bench", "SmolLM2-135M@Q4_K_M", "--synthetic", "--prefill", "8", "--decode", "2", "--threads", "1"]
+        bench = json.loads(self.run_it(*short, "--json", "--ops", "--depth", "0,1k"))
+        self.assertEqual([(run["phase"], run["depth"]) for run in bench["runs"]],
+                         [("prefill", 0), ("prefill", 1024), ("decode", 0), ("decode", 1024)])
+        self.assertEqual((bench["threads"], bench["synthetic"]), (1, True))
+        for run in bench["runs"]:
+            self.assertGreater(run["tokens_per_s"]["median"], 0)
+            self.assertGreater(run["predicted_high"], run["predicted_low"])
+        reads = sum(op["bytes"] for op in bench["ops"] if (op["phase"], op["depth"]) == ("decode", 1024))
+        self.assertAlmostEqual(reads / 2 / bench["runs"][3]["bytes_per_token"], 1, 5)
+        text = self.run_it(*short, "--ops")
+        self.assertLessEqual(self.widest(text), 80)
+        for word in ("synthetic", "predicted", "bound", "ffn_up"):
+            self.assertIn(word, text)
+
+    def test_bench_ends_with_what_it_has(self):
+        """Interrupted in the middle: the rows so far, exit code 1."""
+        process = subprocess.Popen([PROGRAM, "bench", "SmolLM2-135M@Q4_K_M", "--synthetic", "--decode", "2", "--threads", "1",
+                                    "--prefill", "2", "--depth", ",".join(["0"] * 16), "--json"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env={**os.environ, "XDG_DATA_HOME": str(self.home / "data")})
+        try:
+            process.communicate(timeout=6)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, err)
+        if out:
+            self.assertTrue(json.loads(out)["cancelled"])
+        else:
+            self.assertEqual(err.count(b"\n"), 1, err)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,7 @@ int finish_output(int code);
 /* ---- verbs: each takes its own name as argv[0] and returns the exit code ---- */
 
 int verb_home(int argc, char **argv);
+int verb_bench(int argc, char **argv);
 int verb_machine(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_plan(int argc, char **argv);
@@ -162,6 +163,9 @@ void show_machine(const struct mb_machine *machine, int full);
 
 /* A plan as a screen for people; explain adds the terms that its speeds are sums of. */
 void show_plan(const struct mb_plan *plan, int explain);
+
+/* A bench as a screen for people. */
+void show_bench(const struct mb_bench *bench);
 
 /* A plan over several machines. */
 struct cluster_question {

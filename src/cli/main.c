@@ -10,6 +10,7 @@ static const struct {
     const char *summary;
 } verbs[] = {
     {"advise", verb_advise, "what to buy for a model, what to run on a machine"},
+    {"bench", verb_bench, "how fast a model runs here, beside its bound and its prediction"},
     {"inspect", verb_inspect, "what is in a model, and what one token of it reads"},
     {"machine", verb_machine, "one machine in full: detected, measured, from the catalog or a file"},
     {"plan", verb_plan, "where a model's bytes go on a machine, and how fast it will be"},

@@ -37,6 +37,12 @@ struct mb_session {
     size_t n_kept;      /* rows of logits of the last call */
 };
 
+/* For the bench (fill.c): write every cell of the cache with sane values from a seed, as if all positions had been evaluated; and
+ * go to position n <= n_ctx of a cache that was filled like that. What follows is computed as after n real tokens, in the same
+ * time; what it says means nothing. */
+void mb_session_fill(struct mb_session *session, uint64_t seed);
+void mb_session_seek(struct mb_session *session, uint32_t n);
+
 /* Take and end a turn of the engine. */
 void mb_engine_take_turn(struct mb_engine *engine);
 void mb_engine_end_turn(struct mb_engine *engine);
