@@ -83,8 +83,10 @@ static void a_fit_finds_what_made_the_rows(void **state)
     double memory = memory_of(fit);
     assert_true(memory > 1.22 && memory < 1.45);
     mb_fit_free(fit);
+    unsigned n_rows = rows->n_rows;
     rows->n_rows = 5;
     assert_int_equal(mb_fit_make(rows, &fit, &err), MB_ENODATA);
+    rows->n_rows = n_rows;
     mb_rows_free(rows);
 }
 
