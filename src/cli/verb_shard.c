@@ -120,7 +120,7 @@ static void show_typical(const struct screen *screen)
     struct mb_table *table = mb_table_new(3);
     char text[TEXT];
     mb_table_column(table, 0, NULL, MB_RIGHT);
-    for (unsigned i = 0; i < shard->n_typical; i++) {
+    for (unsigned i = 0; i < shard->n_typical && i < sizeof who / sizeof *who; i++) {
         mb_table_row(table);
         mb_table_cell(table, 0, MB_BOLD, share_of(shard->typical[i].efficiency, text, sizeof text));
         mb_table_cell(table, 1, MB_PLAIN, value_of(shard->found, shard->typical[i].value, text, sizeof text));

@@ -508,7 +508,7 @@ static int set_stages(struct maker *m, const struct mb_machine *const *machines,
 static int fill(struct maker *m, const struct mb_machine *const *machines, unsigned n, struct mb_err *err)
 {
     struct mb_cluster *cluster = m->cluster;
-    uint32_t bounds[MB_CLUSTER_MAX + 1];
+    uint32_t bounds[MB_CLUSTER_MAX + 1] = {0};
     struct sums sums = {0};
     int code = set_context(m, err);
     if (code == MB_OK)

@@ -274,11 +274,11 @@ static int write_vllm(struct writer *w, struct mb_err *err)
                            last->machine, per_node, node->machine, node->n_devices);
     }
     used = used + 0.02 > 0.95 ? 0.95 : used + 0.02;
-    const char *parts = "";
-    for (unsigned i = 0; i < cluster->n_nodes; i++)
+    /* Ray's first stage is on the head, the main machine. */
+    const char *parts = mb_emit_text(&w->emit, "%u", last->n_layers);
+    for (unsigned i = 0; parts && i + 1 < cluster->n_nodes; i++)
         if (cluster->nodes[i].n_layers)
-            parts = mb_emit_text(&w->emit, "%s%s%u", parts ? parts : "", parts && *parts ? "," : "",
-                                 cluster->nodes[i].n_layers);
+            parts = mb_emit_text(&w->emit, "%s,%u", parts, cluster->nodes[i].n_layers);
     head(w);
     mb_emit_comment(w->out, " ",
                     "Layers one machine after the other, as planned. Tensor parallelism over all GPUs "
@@ -288,10 +288,9 @@ static int write_vllm(struct writer *w, struct mb_err *err)
     fprintf(w->out, "#\n# On node 1, the head:\nray start --head --port=6379\n#\n"
                     "# On each of the others, NODE1 being the address of the head:\nNODE1=node1\nray start "
                     "--address=\"$NODE1:6379\"\n#\n");
-    mb_emit_comment(
-        w->out, " ",
-        mb_emit_text(&w->emit,
-                     "On node 1, when all have joined (ray status). VLLM_PP_LAYER_PARTITION: layers of each stage."));
+    mb_emit_comment(w->out, " ",
+                    mb_emit_text(&w->emit, "On node 1, when all have joined (ray status). VLLM_PP_LAYER_PARTITION: "
+                                           "layers of each machine, the head first."));
     fprintf(w->out,
             "VLLM_PP_LAYER_PARTITION=%s \\\nvllm serve %s \\\n    --distributed-executor-backend ray "
             "--pipeline-parallel-size %u \\\n    ",

@@ -125,12 +125,12 @@ int mb_shard_infer(const struct mb_shard_opts *opts, struct mb_shard *out, struc
     if (code != MB_OK)
         return code;
     double model_bytes = shard.active_bytes + shard.cache_bytes;
-    /* With bandwidth and speed it is the size that is asked for, model or not: the model is what it is compared with.
-     */
+    /* With bandwidth and speed it is the size that is asked for; a model is then what it is compared with. */
     if (!(shard.size_bytes > 0) && !(shard.bandwidth_bytes_per_s > 0 && shard.tokens_per_s > 0))
         shard.size_bytes = model_bytes;
     if (!(shard.size_bytes > 0) && !(shard.bandwidth_bytes_per_s > 0 && shard.tokens_per_s > 0))
-        return mb_fail(err, MB_EINVAL, "%s: a token of it reads nothing that is known; give a size", opts->model->name);
+        return mb_fail(err, MB_EINVAL, "%s: a token of it reads nothing that is known; give a size",
+                       shard.model ? shard.model : "shard");
     const double *typical = shard.expert_bytes > 0 ? moe_efficiency : dense_efficiency;
     shard.found = !(shard.size_bytes > 0)              ? MB_SHARD_SIZE
                   : !(shard.tokens_per_s > 0)          ? MB_SHARD_SPEED

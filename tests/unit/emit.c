@@ -219,8 +219,9 @@ static void configure(struct engine *engine, const struct args *args, const stru
         strcat(all, ")\\.ffn_(up|down|gate|gate_up)_(ch|)exps");
         add_rule(engine, all, strlen(all), 0);
     }
+    static const char all_experts[] = "\\.ffn_(up|down|gate|gate_up)_(ch|)exps";
     if (has(args, "--cpu-moe"))
-        add_rule(engine, "\\.ffn_(up|down|gate|gate_up)_(ch|)exps", 40, 0);
+        add_rule(engine, all_experts, strlen(all_experts), 0);
     while (rules) {
         size_t n = strcspn(rules, ",");
         const char *equal = memchr(rules, '=', n);
