@@ -16,14 +16,14 @@ QUANTS = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
           "MXFP4", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "TQ1_0", "TQ2_0"]
 
 
-def enter_environment(workdir):
+def enter_environment(workdir, more=()):
     """Run again inside the virtual environment that has the packages."""
     python = workdir / "venv" / "bin" / "python"
     if pathlib.Path(sys.prefix).resolve() == (workdir / "venv").resolve():
         return
     try:
         subprocess.run([sys.executable, "-m", "venv", workdir / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *llama.PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *llama.PACKAGES, *more], check=True)
     except (OSError, subprocess.CalledProcessError) as why:
         print(f"skipped: the packages cannot be installed: {why}")
         sys.exit(77)
@@ -265,7 +265,8 @@ def compare(case, run, path, golden, logits):
 
     drift, worst = nmse(old, logits[-case.kept:]), 0.0
     for batch in (1, 7, 512):
-        done = subprocess.run([run, "logits", path, str(case.n_ctx), str(batch), type_kv], input=tokens, capture_output=True)
+        done = subprocess.run([run, "logits", path, str(case.n_ctx), str(batch), type_kv, "1"], input=tokens,
+                              capture_output=True)
         if done.returncode:
             print(f"{case.name}: {done.stderr.decode().strip()}")
             return True
