@@ -103,7 +103,9 @@ static struct mb_matrix matrix(struct compiler *compiler, enum mb_tensor_kind ki
         return none;
     }
     const struct mb_tensor *tensor = &compiler->model->tensors[i];
-    if (!has_shape(compiler, tensor, cols, rows ? rows : tensor->ne[1], deep) || !tensor->ne[1] || !tensor->ne[0])
+    if (!tensor->bytes)
+        fail_shape(compiler, tensor, cols, rows, deep);
+    if (!tensor->bytes || !has_shape(compiler, tensor, cols, rows ? rows : tensor->ne[1], deep))
         return none;
     struct mb_matrix found = part_of(compiler, (uint32_t)i, 0, tensor->ne[1]);
     found.bias = floats(compiler, kind, "bias", tensor->ne[1], deep);
