@@ -168,7 +168,8 @@ int verb_validate(int argc, char **argv)
         .synopsis = "[CSV] [options]",
         .summary = "Predict published measurements and print the errors, by class and by chip. Without CSV: the built-in\n"
                    "measurements. docs/prediction.md states the columns, the formula and how far to trust it.",
-        .examples = "  membound validate\n  membound validate --cross chip --json\n  membound validate mine.csv --svg mine.svg --limit 20%\n"
+        .examples = "  membound validate\n  membound validate --cross chip --json\n"
+                    "  membound validate mine.csv --svg mine.svg --limit 20%\n"
                     "  membound validate --fit > data/engines/constants.json\n",
         .options = options,
         .n_options = sizeof options / sizeof *options,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The SVG writer. One fixed layout: title above, plot to the left, legend to the right. Text from callers is escaped. */
+/* The SVG writer. One fixed layout: title above, plot to the left, legend to the right. Text from callers is escaped. Names take
+ * the first of ten places around their point that covers nothing; widths of text are estimated. */
 #include "plan/chart.h"
 
 #include <math.h>
@@ -8,12 +9,25 @@
 #include <string.h>
 
 enum { WIDTH = 960, HEIGHT = 640, LEFT = 74, TOP = 64, PLOT_W = 640, PLOT_H = 510, N_COLOURS = 10, TICKS_MAX = 40 };
+enum { NAME_SIZE = 11 }; /* pixels */
 
 struct axis {
     double low, high;
     int log;
     double ticks[TICKS_MAX];
     unsigned n_ticks;
+};
+
+struct box {
+    double x0, y0, x1, y1;
+};
+
+struct picture {
+    FILE *out;
+    const struct mb_chart *chart;
+    struct axis x, y;
+    struct box *taken; /* by marks, names and the legend */
+    size_t n_taken;
 };
 
 static int visible(double value, int log_axis)
@@ -106,53 +120,117 @@ static void text_at(FILE *out, double x, double y, const char *class, const char
     fputs("</text>\n", out);
 }
 
+/* Plain rules, said twice: viewers that are no browsers know neither variables nor media queries, and show the light ones. */
+static void shades(FILE *out, const char *background, const char *ink, const char *dim, const char *grid)
+{
+    fprintf(out, ".bg,.h{fill:%s}.n{stroke:%s}.t,.l,.n{fill:%s}.s,.k{fill:%s}.g{stroke:%s}.d{stroke:%s}\n", background,
+            background, ink, dim, grid, dim);
+}
+
 static void head(FILE *out)
 {
     fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" "
+            "font-family=\"system-ui,sans-serif\">\n"
             "<style>\n"
-            "svg{--bg:#ffffff;--ink:#1c2430;--dim:#5d6875;--grid:#e3e7ec;font-family:system-ui,sans-serif}\n"
-            "@media(prefers-color-scheme:dark){svg{--bg:#14181e;--ink:#e6ebf1;--dim:#9aa6b4;--grid:#2a323c}}\n"
-            ".bg{fill:var(--bg)}.t{fill:var(--ink);font-size:18px;font-weight:600}.s{fill:var(--dim);font-size:13px}\n"
-            ".l{fill:var(--ink);font-size:13px}.k{fill:var(--dim);font-size:12px}.g{stroke:var(--grid);stroke-width:1}\n"
-            ".d{stroke:var(--dim);stroke-width:1.2;stroke-dasharray:5 4}.p{fill:none;stroke-width:1.8}\n",
-            WIDTH, HEIGHT, WIDTH, HEIGHT);
+            ".t{font-size:18px;font-weight:600}.s,.l{font-size:13px}.k{font-size:12px}.g{stroke-width:1}\n"
+            ".d,.m{stroke-width:1.2;stroke-dasharray:5 4}.m{stroke:#d64550}.w{fill:#d64550;font-size:%dpx}\n"
+            ".n{font-size:%dpx;paint-order:stroke;stroke-width:3px;stroke-linejoin:round}.e{font-weight:600}\n",
+            WIDTH, HEIGHT, WIDTH, HEIGHT, NAME_SIZE, NAME_SIZE);
     /* Mid-tone hues, told apart on both backgrounds; marks differ, too, for those who see colours alike. */
     static const char *const colours[N_COLOURS] = {"#2f7ed8", "#e0702b", "#2ca25f", "#c0489c", "#8567d6",
                                                    "#b8860b", "#1ba3a8", "#d64550", "#7a8794", "#6b8e23"};
     for (unsigned i = 0; i < N_COLOURS; i++)
-        fprintf(out, ".c%u{stroke:%s;fill:%s;fill-opacity:.35}.c%u.p{fill:none}\n", i, colours[i], colours[i], i);
-    fprintf(out, "</style>\n<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", WIDTH, HEIGHT);
+        fprintf(out, ".c%u{stroke:%s;fill:%s;fill-opacity:.5}\n", i, colours[i], colours[i]);
+    fputs(".b{stroke-width:2;stroke-opacity:.4}.h{fill-opacity:1}\n", out);
+    shades(out, "#ffffff", "#1c2430", "#5d6875", "#e3e7ec");
+    fputs("@media(prefers-color-scheme:dark){\n", out);
+    shades(out, "#14181e", "#e6ebf1", "#9aa6b4", "#2a323c");
+    fprintf(out, "}\n</style>\n<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", WIDTH, HEIGHT);
 }
 
-static void mark(FILE *out, unsigned series, double x, double y, double r)
+static void line(FILE *out, const char *class, double x0, double y0, double x1, double y1)
 {
-    unsigned colour = series % N_COLOURS;
+    fprintf(out, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", class, x0, y0, x1, y1);
+}
+
+static void mark(FILE *out, unsigned series, double x, double y, double r, int hollow, const char *label)
+{
+    fprintf(out, "<path class=\"c%u%s\" d=\"", series % N_COLOURS, hollow ? " h" : "");
     switch (series / N_COLOURS % 4) {
-    case 0: fprintf(out, "<circle class=\"c%u\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", colour, x, y, r); return;
-    case 1:
-        fprintf(out, "<path class=\"c%u\" d=\"M%.1f %.1fh%.1fv%.1fh-%.1fz\">", colour, x - r, y - r, 2 * r, 2 * r, 2 * r);
+    case 0: fprintf(out, "M%.1f %.1fa%.1f %.1f 0 1 0 %.1f 0a%.1f %.1f 0 1 0 -%.1f 0z", x - r, y, r, r, 2 * r, r, r, 2 * r); break;
+    case 1: fprintf(out, "M%.1f %.1fh%.1fv%.1fh-%.1fz", x - r, y - r, 2 * r, 2 * r, 2 * r); break;
+    case 2: fprintf(out, "M%.1f %.1fl%.1f %.1fh-%.1fz", x, y - r, r, 2 * r, 2 * r); break;
+    default: fprintf(out, "M%.1f %.1fl%.1f %.1fl-%.1f %.1fl-%.1f -%.1fz", x, y - r, r, r, r, r, r, r);
+    }
+    fputs("\">", out);
+    if (label) {
+        fputs("<title>", out);
+        put_text(out, label);
+        fputs("</title>", out);
+    }
+    fputs("</path>\n", out);
+}
+
+static void take(struct picture *picture, double x0, double y0, double x1, double y1)
+{
+    picture->taken[picture->n_taken++] = (struct box){x0, y0, x1, y1};
+}
+
+static int is_free(const struct picture *picture, const struct box *box)
+{
+    if (box->x0 < LEFT || box->x1 > WIDTH - 4 || box->y0 < TOP || box->y1 > TOP + PLOT_H)
+        return 0;
+    for (size_t i = 0; i < picture->n_taken; i++) {
+        const struct box *other = &picture->taken[i];
+        if (box->x0 < other->x1 && other->x0 < box->x1 && box->y0 < other->y1 && other->y0 < box->y1)
+            return 0;
+    }
+    return 1;
+}
+
+/* Sans-serif letters are 0.5 to 0.6 of their size wide on average. */
+static double text_width(const char *text, int bold)
+{
+    return NAME_SIZE * (bold ? 0.64 : 0.58) * (double)strlen(text);
+}
+
+static void name_point(struct picture *picture, const struct mb_chart_point *point)
+{
+    static const struct {
+        double x, y;
+        const char *anchor;
+        double from; /* the left end, in widths of the text */
+    } places[] = {{8, 4, "start", 0},  {-8, 4, "end", -1},  {0, -9, "middle", -.5}, {0, 17, "middle", -.5}, {7, -8, "start", 0},
+                  {7, 16, "start", 0}, {-7, -8, "end", -1}, {-7, 16, "end", -1},    {7, -20, "start", 0},   {7, 28, "start", 0}};
+    double width = text_width(point->name, point->emphasis);
+    for (unsigned i = 0; i < MB_COUNT(places); i++) {
+        double x = px(&picture->x, point->x) + places[i].x, y = py(&picture->y, point->y) + places[i].y;
+        double left = x + places[i].from * width;
+        struct box box = {left, y - NAME_SIZE + 1, left + width, y + 3};
+        if (!is_free(picture, &box))
+            continue;
+        take(picture, box.x0, box.y0, box.x1, box.y1);
+        text_at(picture->out, x, y, point->emphasis ? "n e" : "n", places[i].anchor, point->name);
         return;
-    case 2:
-        fprintf(out, "<path class=\"c%u\" d=\"M%.1f %.1fl%.1f %.1fh-%.1fz\">", colour, x, y - r, r, 2 * r, 2 * r);
-        return;
-    default:
-        fprintf(out, "<path class=\"c%u\" d=\"M%.1f %.1fl%.1f %.1fl-%.1f %.1fl-%.1f -%.1fz\">", colour, x, y - r, r, r, r, r, r, r);
     }
 }
 
-static void axes(FILE *out, const struct mb_chart *chart, const struct axis *x, const struct axis *y)
+static void draw_axes(struct picture *picture)
 {
+    const struct mb_chart *chart = picture->chart;
+    const struct axis *x = &picture->x, *y = &picture->y;
+    FILE *out = picture->out;
     char label[32];
     for (unsigned i = 0; i < x->n_ticks; i++) {
         double at = px(x, x->ticks[i]);
-        fprintf(out, "<line class=\"g\" x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", at, TOP, at, TOP + PLOT_H);
+        line(out, "g", at, TOP, at, TOP + PLOT_H);
         snprintf(label, sizeof label, "%g", x->ticks[i]);
         text_at(out, at, TOP + PLOT_H + 18, "k", "middle", label);
     }
     for (unsigned i = 0; i < y->n_ticks; i++) {
         double at = py(y, y->ticks[i]);
-        fprintf(out, "<line class=\"g\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>\n", LEFT, at, LEFT + PLOT_W, at);
+        line(out, "g", LEFT, at, LEFT + PLOT_W, at);
         snprintf(label, sizeof label, "%g", y->ticks[i]);
         text_at(out, LEFT - 8, at + 4, "k", "end", label);
     }
@@ -161,93 +239,132 @@ static void axes(FILE *out, const struct mb_chart *chart, const struct axis *x, 
     text_at(out, 0, 0, "l", "middle", chart->y_label);
     fputs("</g>\n", out);
     if (chart->same_axes)
-        fprintf(out, "<line class=\"d\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/>\n", LEFT, TOP + PLOT_H, LEFT + PLOT_W, TOP);
-}
-
-static void draw_series(FILE *out, const struct mb_chart_series *series, unsigned index, const struct axis *x,
-                        const struct axis *y)
-{
-    int first = 1;
-    if (series->line)
-        fprintf(out, "<path class=\"c%u p\" d=\"", index % N_COLOURS);
-    for (unsigned i = 0; i < series->n_points; i++) {
-        const struct mb_chart_point *point = &series->points[i];
-        if (!visible(point->x, x->log) || !visible(point->y, y->log))
-            continue;
-        double at_x = px(x, point->x), at_y = py(y, point->y);
-        if (series->line) {
-            fprintf(out, "%s%.1f %.1f", first ? "M" : "L", at_x, at_y);
-            first = 0;
-            continue;
-        }
-        mark(out, index, at_x, at_y, series->emphasis ? 6 : 4);
-        if (point->label) {
-            fputs("<title>", out);
-            put_text(out, point->label);
-            fputs("</title>", out);
-        }
-        fputs(series->n_points && index / N_COLOURS % 4 == 0 ? "</circle>\n" : "</path>\n", out);
-        if (series->emphasis && point->label)
-            text_at(out, at_x + 9, at_y + 4, "k", "start", point->label);
+        line(out, "d", LEFT, TOP + PLOT_H, LEFT + PLOT_W, TOP);
+    if (chart->x_limit.name && chart->x_limit.at > x->low && chart->x_limit.at < x->high) {
+        double at = px(x, chart->x_limit.at);
+        line(out, "m", at, TOP, at, TOP + PLOT_H);
+        text_at(out, at, TOP - 4, "w", "middle", chart->x_limit.name);
     }
-    if (series->line)
-        fputs("\"/>\n", out);
+    if (chart->y_limit.name && chart->y_limit.at > y->low && chart->y_limit.at < y->high) {
+        double at = py(y, chart->y_limit.at), right = LEFT + PLOT_W;
+        line(out, "m", LEFT, at, right, at);
+        text_at(out, right, at - 4, "w", "end", chart->y_limit.name);
+        take(picture, right - text_width(chart->y_limit.name, 0), at - 4 - NAME_SIZE, right, at);
+    }
 }
 
-static void legend(FILE *out, const struct mb_chart *chart)
+static void draw_legend(struct picture *picture)
 {
+    const struct mb_chart *chart = picture->chart;
     unsigned n = 0, rows = 0;
     for (unsigned i = 0; i < chart->n_series; i++)
-        n += chart->series[i].name != NULL;
-    double pitch = n > 25 ? (double)PLOT_H / n : 20;
+        n += chart->series[i].n_points > 0;
+    double pitch = n > 25 ? (double)PLOT_H / n : 20, left = LEFT + PLOT_W + 24;
     for (unsigned i = 0; i < chart->n_series; i++) {
-        if (!chart->series[i].name)
+        if (!chart->series[i].n_points)
             continue;
         double y = TOP + 10 + pitch * rows++;
-        mark(out, i, LEFT + PLOT_W + 24, y, 4.5);
-        fputs(i / N_COLOURS % 4 == 0 ? "</circle>\n" : "</path>\n", out);
-        text_at(out, LEFT + PLOT_W + 36, y + 4, "k", "start", chart->series[i].name);
+        mark(picture->out, i, left, y, 4.5, 0, NULL);
+        text_at(picture->out, left + 12, y + 4, "k", "start", chart->series[i].name);
     }
+    take(picture, left - 10, TOP, WIDTH, TOP + pitch * n);
+}
+
+/* What `draw` does with each point that the axes can show: bars lie below all marks, marks below all names. */
+static void each_point(struct picture *picture, void (*draw)(struct picture *, unsigned series, const struct mb_chart_point *))
+{
+    for (unsigned s = 0; s < picture->chart->n_series; s++) {
+        const struct mb_chart_series *series = &picture->chart->series[s];
+        for (unsigned i = 0; i < series->n_points; i++) {
+            if (visible(series->points[i].x, picture->x.log) && visible(series->points[i].y, picture->y.log))
+                draw(picture, s, &series->points[i]);
+        }
+    }
+}
+
+static void cover_point(struct picture *picture, unsigned series, const struct mb_chart_point *point)
+{
+    (void)series;
+    cover(&picture->x, point->x);
+    cover(&picture->y, point->y);
+    if (point->low < point->high) {
+        cover(&picture->y, point->low);
+        cover(&picture->y, point->high);
+    }
+}
+
+static void draw_bar(struct picture *picture, unsigned series, const struct mb_chart_point *point)
+{
+    if (!(point->low < point->high) || !visible(point->low, picture->y.log) || !visible(point->high, picture->y.log))
+        return;
+    char class[16];
+    double x = px(&picture->x, point->x);
+    snprintf(class, sizeof class, "c%u b", series % N_COLOURS);
+    line(picture->out, class, x, py(&picture->y, point->low), x, py(&picture->y, point->high));
+}
+
+static void draw_mark(struct picture *picture, unsigned series, const struct mb_chart_point *point)
+{
+    double x = px(&picture->x, point->x), y = py(&picture->y, point->y);
+    mark(picture->out, series, x, y, point->emphasis ? 5 : 4, point->hollow, point->label);
+    take(picture, x - 5, y - 5, x + 5, y + 5);
+}
+
+static void draw_bold_name(struct picture *picture, unsigned series, const struct mb_chart_point *point)
+{
+    (void)series;
+    if (point->name && point->emphasis)
+        name_point(picture, point);
+}
+
+static void draw_plain_name(struct picture *picture, unsigned series, const struct mb_chart_point *point)
+{
+    (void)series;
+    if (point->name && !point->emphasis)
+        name_point(picture, point);
 }
 
 int mb_chart_svg(const struct mb_chart *chart, char **out, struct mb_err *err)
 {
-    struct axis x = {.low = NAN, .high = NAN, .log = chart->log_x}, y = {.low = NAN, .high = NAN, .log = chart->log_y};
+    struct picture picture = {.chart = chart, .x = {.low = NAN, .high = NAN, .log = chart->log_x},
+                              .y = {.low = NAN, .high = NAN, .log = chart->log_y}};
+    struct axis *x = &picture.x, *y = &picture.y;
     char *text = NULL;
-    size_t n = 0;
+    size_t n = 0, boxes = 2; /* the legend, and the name of a limit */
     if (chart->n_series > MB_CHART_SERIES_MAX)
         return mb_fail(err, MB_EINVAL, "chart: %u series; at most %d can be told apart", chart->n_series, MB_CHART_SERIES_MAX);
-    for (unsigned s = 0; s < chart->n_series; s++) {
-        for (unsigned i = 0; i < chart->series[s].n_points; i++) {
-            const struct mb_chart_point *point = &chart->series[s].points[i];
-            if (!visible(point->x, x.log) || !visible(point->y, y.log))
-                continue;
-            cover(&x, point->x);
-            cover(&y, point->y);
-        }
-    }
-    if (isnan(x.low))
+    for (unsigned s = 0; s < chart->n_series; s++)
+        boxes += (size_t)chart->series[s].n_points * 2;
+    each_point(&picture, cover_point);
+    if (isnan(x->low))
         return mb_fail(err, MB_EINVAL, "chart: there is no point to show");
     if (chart->same_axes) {
-        x.low = y.low = fmin(x.low, y.low);
-        x.high = y.high = fmax(x.high, y.high);
+        x->low = y->low = fmin(x->low, y->low);
+        x->high = y->high = fmax(x->high, y->high);
     }
-    finish_axis(&x);
-    finish_axis(&y);
-    FILE *stream = open_memstream(&text, &n);
-    if (!stream)
+    finish_axis(x);
+    finish_axis(y);
+    picture.taken = calloc(boxes, sizeof *picture.taken);
+    picture.out = picture.taken ? open_memstream(&text, &n) : NULL;
+    if (!picture.out) {
+        free(picture.taken);
         return mb_fail_memory(err);
-    head(stream);
-    text_at(stream, LEFT, 28, "t", "start", chart->title);
+    }
+    head(picture.out);
+    text_at(picture.out, LEFT, 28, "t", "start", chart->title);
     if (chart->subtitle)
-        text_at(stream, LEFT, 48, "s", "start", chart->subtitle);
-    axes(stream, chart, &x, &y);
-    for (unsigned s = 0; s < chart->n_series; s++)
-        draw_series(stream, &chart->series[s], s, &x, &y);
-    legend(stream, chart);
-    fputs("</svg>\n", stream);
-    int failed = ferror(stream);
-    if (fclose(stream) || failed) {
+        text_at(picture.out, LEFT, 48, "s", "start", chart->subtitle);
+    draw_axes(&picture);
+    draw_legend(&picture);
+    each_point(&picture, draw_bar);
+    each_point(&picture, draw_mark);
+    each_point(&picture, draw_bold_name);
+    each_point(&picture, draw_plain_name);
+    fputs("</svg>\n", picture.out);
+    int failed = ferror(picture.out);
+    failed |= fclose(picture.out) != 0;
+    free(picture.taken);
+    if (failed) {
         free(text);
         return mb_fail_memory(err);
     }

@@ -29,7 +29,8 @@ static int read_rows(const char *path, struct mb_rows **out, struct mb_err *err)
     if (path && !(text = mb_file_read(&arena, NULL, path, MB_ROWS_BYTES_MAX, &n))) {
         int code = errno == ENOENT ? MB_ENOENT : MB_EIO;
         mb_arena_free(&arena);
-        return mb_fail(err, code, "%s: %s", path, code == MB_ENOENT ? "no such file" : "cannot be read as a file of at most 64 MiB");
+        return mb_fail(err, code, "%s: %s", path,
+                       code == MB_ENOENT ? "no such file" : "cannot be read as a file of at most 64 MiB");
     }
     int code = mb_rows_parse(text, n, path ? path : "the built-in measurements", out, err);
     mb_arena_free(&arena);
@@ -236,7 +237,8 @@ int mb_validate(const char *path, const char *cross, struct mb_validation **out,
     for (unsigned i = 0; i < rows->n_rows && !code; i++) {
         const struct mb_row *row = &rows->rows[i];
         struct mb_validation_row *to = &validation->rows[validation->n_rows++];
-        *to = (struct mb_validation_row){.id = row->id, .machine = row->machine, .chip = row->chip_key ? row->chip_key : row->chip,
+        *to = (struct mb_validation_row){.id = row->id, .machine = row->machine,
+                                         .chip = row->chip_key ? row->chip_key : row->chip,
                                          .model = row->model, .quant = row->quant, .engine = row->engine_key,
                                          .row_class = mb_row_class_name(row->row_class), .depth = row->mean_depth,
                                          .measured = row->tps};
@@ -261,8 +263,10 @@ int mb_validate(const char *path, const char *cross, struct mb_validation **out,
 static json_t *score_json(const struct mb_score *score)
 {
     json_t *object = json_object();
-    int bad = mb_json_put(object, "n", mb_json_count(score->n)) | mb_json_put(object, "median_ape", mb_json_number(score->median_ape)) |
-              mb_json_put(object, "p90_ape", mb_json_number(score->p90_ape)) | mb_json_put(object, "bias", mb_json_number(score->bias)) |
+    int bad = mb_json_put(object, "n", mb_json_count(score->n)) |
+              mb_json_put(object, "median_ape", mb_json_number(score->median_ape)) |
+              mb_json_put(object, "p90_ape", mb_json_number(score->p90_ape)) |
+              mb_json_put(object, "bias", mb_json_number(score->bias)) |
               mb_json_put(object, "coverage80", mb_json_number(score->coverage80));
     if (bad) {
         json_decref(object);
@@ -293,9 +297,11 @@ static json_t *row_json(const struct mb_validation_row *row, int skipped)
     } else {
         bad |= mb_json_put(object, "class", mb_json_text(row->row_class)) | mb_json_put(object, "chip", mb_json_text(row->chip)) |
                mb_json_put(object, "model", mb_json_text(row->model)) | mb_json_put(object, "quant", mb_json_text(row->quant)) |
-               mb_json_put(object, "engine", mb_json_text(row->engine)) | mb_json_put(object, "depth", mb_json_number(row->depth)) |
+               mb_json_put(object, "engine", mb_json_text(row->engine)) |
+               mb_json_put(object, "depth", mb_json_number(row->depth)) |
                mb_json_put(object, "measured", mb_json_number(row->measured)) |
-               mb_json_put(object, "predicted", mb_json_number(row->predicted)) | mb_json_put(object, "low", mb_json_number(row->low)) |
+               mb_json_put(object, "predicted", mb_json_number(row->predicted)) |
+               mb_json_put(object, "low", mb_json_number(row->low)) |
                mb_json_put(object, "high", mb_json_number(row->high)) |
                mb_json_put(object, "prefill_measured", mb_json_number(row->prompt_measured > 0 ? row->prompt_measured : NAN)) |
                mb_json_put(object, "prefill_predicted", mb_json_number(row->prompt_measured > 0 ? row->prompt_predicted : NAN));
@@ -311,7 +317,8 @@ int mb_validation_json(const struct mb_validation *validation, int rows, char **
 {
     json_t *root = json_object(), *skipped = json_array(), *all = json_array();
     int bad = mb_json_put(root, "cross", mb_json_text(validation->cross)) |
-              mb_json_put(root, "rows", mb_json_count(validation->n_rows)) | mb_json_put(root, "used", mb_json_count(validation->n_used));
+              mb_json_put(root, "rows", mb_json_count(validation->n_rows)) |
+              mb_json_put(root, "used", mb_json_count(validation->n_used));
     for (unsigned i = 0; i < validation->n_rows; i++) {
         const struct mb_validation_row *row = &validation->rows[i];
         if (row->skipped)
@@ -351,10 +358,10 @@ int mb_validation_svg(const struct mb_validation *validation, char **out, struct
                 chip++;
             if (chip != c)
                 continue;
-            *next++ = (struct mb_chart_point){row->measured, row->predicted,
-                                              mb_arena_format(&arena, "%s, %s %s at depth %.0f, %s: measured %.1f, predicted %.1f tok/s",
-                                                              row->machine, row->model, row->quant, row->depth, row->engine,
-                                                              row->measured, row->predicted)};
+            *next++ = (struct mb_chart_point){
+                .x = row->measured, .y = row->predicted,
+                .label = mb_arena_format(&arena, "%s, %s %s at depth %.0f, %s: measured %.1f, predicted %.1f tok/s", row->machine,
+                                         row->model, row->quant, row->depth, row->engine, row->measured, row->predicted)};
             to->n_points++;
         }
         n_series += to->n_points > 0;

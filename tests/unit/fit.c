@@ -184,7 +184,8 @@ static void scores(void **state)
 static void charts(void **state)
 {
     (void)state;
-    const struct mb_chart_point points[] = {{1, 2, "a<b"}, {100, 50, NULL}, {0, 1, "not on a logarithm"}, {NAN, 1, NULL}};
+    const struct mb_chart_point points[] = {{.x = 1, .y = 2, .label = "a<b"}, {.x = 100, .y = 50},
+                                            {.x = 0, .y = 1, .label = "not on a logarithm"}, {.x = NAN, .y = 1}};
     const struct mb_chart_series series = {.name = "one & two", .points = points, .n_points = 4};
     struct mb_chart chart = {.title = "T", .x_label = "x", .y_label = "y", .log_x = 1, .log_y = 1, .same_axes = 1, .series = &series,
                              .n_series = 1};
@@ -204,12 +205,53 @@ static void charts(void **state)
     assert_int_equal(mb_chart_svg(&chart, &svg, NULL), MB_EINVAL);
 }
 
+/* Where the names of the chart stand: boxes that are narrower than any font. */
+static unsigned names_of(const char *svg, double (*boxes)[4], unsigned max)
+{
+    unsigned n = 0;
+    for (const char *p = svg; n < max && (p = strstr(p, "<text class=\"n")); p++) {
+        double x, y;
+        char anchor[8], name[40];
+        const char *at = strstr(p, " x=");
+        assert_int_equal(sscanf(at, " x=\"%lf\" y=\"%lf\" text-anchor=\"%7[a-z]\">%39[^<]", &x, &y, anchor, name), 4);
+        double width = 5 * (double)strlen(name);
+        double left = x - (anchor[0] == 's' ? 0 : anchor[0] == 'm' ? width / 2 : width);
+        double *box = boxes[n++];
+        box[0] = left, box[1] = y - 8, box[2] = left + width, box[3] = y;
+    }
+    return n;
+}
+
+static void names_cover_nothing(void **state)
+{
+    (void)state;
+    struct mb_chart_point points[60];
+    double boxes[60][4];
+    char *svg;
+    for (unsigned i = 0; i < 60; i++) /* crowded, but for the last */
+        points[i] = (struct mb_chart_point){.x = i < 59 ? i % 7 : 40, .y = i < 59 ? i % 9 : 40, .name = "twenty letters, about",
+                                            .emphasis = i == 59};
+    const struct mb_chart_series series = {.name = "s", .points = points, .n_points = 60};
+    const struct mb_chart chart = {.title = "T", .x_label = "x", .y_label = "y", .series = &series, .n_series = 1};
+    assert_int_equal(mb_chart_svg(&chart, &svg, NULL), MB_OK);
+    unsigned n = names_of(svg, boxes, 60);
+    assert_in_range(n, 4, 40);
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned k = 0; k < i; k++)
+            assert_false(boxes[i][0] < boxes[k][2] && boxes[k][0] < boxes[i][2] && boxes[i][1] < boxes[k][3] &&
+                         boxes[k][1] < boxes[i][3]);
+    }
+    const char *bold = strstr(svg, "<text class=\"n e\"");
+    assert_ptr_equal(bold, strstr(svg, "<text class=\"n")); /* chose first */
+    mb_text_free(svg);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fit_finds_what_made_the_rows), cmocka_unit_test(prices_fall_back_to_priors),
         cmocka_unit_test(the_built_in_measurements),      cmocka_unit_test(scores),
-        cmocka_unit_test(charts),
+        cmocka_unit_test(charts),                         cmocka_unit_test(names_cover_nothing),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
