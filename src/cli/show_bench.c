@@ -118,7 +118,7 @@ static void show_memory(const struct mb_bench *bench, const struct terminal *ter
     struct mb_table *table = table_of(headings, 7);
     char text[400];
     unsigned n_discarded = 0, n_unsteady = 0;
-    double cpu_share = 1;
+    double cpu_share = 1, bound = 0;
     heading("memory", terminal);
     for (unsigned i = 0; i < bench->n_rows; i++) {
         const struct mb_bench_row *row = &bench->rows[i];
@@ -133,6 +133,7 @@ static void show_memory(const struct mb_bench *bench, const struct terminal *ter
         mb_table_cell(table, 6, MB_PLAIN, text);
         n_discarded += row->n_discarded;
         n_unsteady += row->unsteady != 0;
+        bound += (row->bound_before_bytes_per_s + row->bound_after_bytes_per_s) / 2;
         cpu_share = row->unsteady && row->cpu_share < cpu_share ? row->cpu_share : cpu_share;
     }
     end_table(table, 2, terminal);
@@ -147,6 +148,13 @@ static void show_memory(const struct mb_bench *bench, const struct terminal *ter
         append(text, sizeof text, " !: so it was in all blocks, and these speeds say little; the threads had a CPU for %.0f %% of"
                " the time.", 100 * cpu_share);
     paragraph(text, terminal);
+    double expected = bench->bandwidth.value, ratio = bound / bench->n_rows / expected;
+    if (bench->bandwidth.provenance != MB_UNKNOWN && expected > 0 && (ratio > 1.15 || ratio < 0.85)) {
+        snprintf(text, sizeof text, "The memory delivered %.0f %% %s than the predictions count on; it changes, or"
+                 " membound machine --measure met it in another state.", 100 * (ratio > 1 ? ratio - 1 : 1 - ratio),
+                 ratio > 1 ? "more" : "less");
+        paragraph(text, terminal);
+    }
 }
 
 static void show_ops(const struct mb_bench *bench, const struct mb_bench_row *row, const struct terminal *terminal)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The bench: blocks of tokens between readings of the memory, phase after phase and depth after depth. What memory delivers changes
- * within seconds on virtual machines, so a block counts only where the readings before and after it agree, and each block is
- * compared with its own. docs/bench.md states the method. */
+/* The bench: blocks of tokens between readings of the memory, phase after phase and depth after depth. What memory delivers
+ * changes within seconds on virtual machines, so a block counts only where the readings before and after it agree, and each
+ * block is compared with its own. docs/bench.md states the method. */
 #include "engine/bench.h"
 #include "engine/pages.h"
 #include "engine/probe.h"
@@ -318,6 +318,8 @@ static int run_rows(struct bench *bench, struct mb_err *err)
         bench->out.cancelled = 1;
         return MB_OK;
     }
+    if (code == MB_ECANCEL)
+        return mb_fail(err, MB_ECANCEL, "the bench was cancelled before a run was complete");
     return code;
 }
 

@@ -3,6 +3,7 @@
  * that is built from the same parts is a new row. Facts: llama.cpp (2026-10), src/models and load_hparams in
  * src/llama-model.cpp; keys: src/llama-arch.cpp. */
 #include "engine/engine_hparams.h"
+#include "model/roles.h"
 
 #include <math.h>
 #include <string.h>
@@ -88,6 +89,17 @@ static uint32_t head_width(const struct mb_model *model, int window)
     return model->hp.head_k;
 }
 
+/* Without a file: a rotation of a part of the head shows in the table of its factors, one for each pair. */
+static uint32_t turned_width(const struct mb_model *model)
+{
+    for (uint32_t i = 0; !model->path && i < model->n_tensors; i++) {
+        const struct mb_tensor *tensor = &model->tensors[i];
+        if (tensor->kind == MB_T_ROPE_FREQS || tensor->kind == MB_T_ROPE_FACTORS_LONG)
+            return (uint32_t)(2 * tensor->ne[0]);
+    }
+    return head_width(model, 0);
+}
+
 enum scaling { SCALING_NONE, SCALING_LINEAR, SCALING_YARN, SCALING_LONG };
 
 static enum scaling read_scaling(struct reader *reader)
@@ -115,7 +127,7 @@ static void read_rope(struct reader *reader, const struct family *family, struct
     const struct mb_model *model = reader->model;
     struct mb_rope_params *rope = &out->rope, *window = &out->rope_window;
     enum scaling scaling = read_scaling(reader);
-    rope->n_rot = (uint32_t)number(reader, "rope.dimension_count", head_width(model, 0), 2, 1 << 14);
+    rope->n_rot = (uint32_t)number(reader, "rope.dimension_count", turned_width(model), 2, 1 << 14);
     rope->base = (float)number(reader, "rope.freq_base", 10000, 1.5, 1e12);
     double factor = number(reader, "rope.scaling.factor", 0, 0, 1e6);
     if (factor == 0)

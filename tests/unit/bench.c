@@ -261,6 +261,18 @@ static void synthetic_weights_on_an_unknown_machine(void **state)
     mb_model_free(model);
 }
 
+/* Three quarters of each head are turned, which a model without a file has no key to say. */
+static void a_partly_turned_model_of_the_catalog_runs(void **state)
+{
+    (void)state;
+    struct mb_model *model = open_spec("Phi-4-mini-3.8B@Q4_K_M");
+    struct mb_engine_hparams hp;
+    struct mb_err err = {0};
+    assert_int_equal(mb_engine_hparams_read(model, NULL, &hp, &err), MB_OK);
+    assert_int_equal(hp.rope.n_rot, 96);
+    mb_model_free(model);
+}
+
 /* ---- ends ---- */
 
 struct stop {
@@ -345,6 +357,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_probe_reads_weights_or_a_buffer),
         cmocka_unit_test(rows_and_ops_of_a_model),
         cmocka_unit_test(synthetic_weights_on_an_unknown_machine),
+        cmocka_unit_test(a_partly_turned_model_of_the_catalog_runs),
         cmocka_unit_test(what_was_measured_before_the_end_is_kept),
         cmocka_unit_test(what_cannot_be_measured_is_refused),
     };
