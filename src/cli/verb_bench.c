@@ -129,7 +129,7 @@ int verb_bench(int argc, char **argv)
                         : prefill != UINT64_MAX && prefill > UINT32_MAX            ? "--prefill is too large"
                         : decode != UINT64_MAX && decode > UINT32_MAX              ? "--decode is too large"
                         : threads > 4096                                           ? "--threads is at most 4096"
-                        : !prefill && !decode                                      ? "with neither prefill nor decode there is nothing to measure"
+                        : !prefill && !decode ? "without prefill and decode nothing is measured"
                                                                                    : NULL;
     if (clash) {
         fprintf(stderr, "membound: %s (membound bench --help)\n", clash);

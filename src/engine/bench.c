@@ -338,8 +338,8 @@ static int check_opts(struct bench *bench, uint64_t *out_ctx, struct mb_err *err
     if (!bench->n_tokens_max || !bench->n_depths)
         return mb_fail(err, MB_EINVAL, "nothing is to be measured: neither prefill nor decoding");
     if (bench->n_depths > DEPTHS_MAX || bench->n_tokens_max > TOKENS_MAX)
-        return mb_fail(err, MB_ERANGE, "%u depths, %u tokens: at most %d and %u", bench->n_depths, bench->n_tokens_max, DEPTHS_MAX,
-                       TOKENS_MAX);
+        return mb_fail(err, MB_ERANGE, "%u depths, %u tokens: at most %d and %u", bench->n_depths, bench->n_tokens_max,
+                       DEPTHS_MAX, TOKENS_MAX);
     for (unsigned i = 0; i < bench->n_depths; i++)
         deepest = bench->depths[i] > deepest ? bench->depths[i] : deepest;
     if (deepest > MB_DEPTH_MAX / 2)
