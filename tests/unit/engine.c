@@ -199,9 +199,9 @@ static void logits_are_those_of_llama_cpp(void **state)
     assert_non_null(list);
     while ((entry = readdir(list))) {
         size_t k = strlen(entry->d_name);
-        if (k < 6 || strcmp(entry->d_name + k - 5, ".gguf") != 0)
+        if (k < 5 || strcmp(entry->d_name + k - 4, ".bin") != 0)
             continue;
-        entry->d_name[k - 5] = 0;
+        entry->d_name[k - 4] = 0;
         check_golden(entry->d_name);
         n++;
     }
