@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as a vocabulary and a text: the first two bytes are the length of the text, which comes next; the rest is a GGUF file.
+/* Any bytes as a vocabulary and a text: the first two bytes are the length of the text, which comes next; the rest
+ * is a GGUF file.
  * Whatever opens must take the text, give ids that exist, and say in UTF-8 what they mean. */
 #include "engine/tokenizer.h"
 #include "engine/utf8.h"

@@ -556,7 +556,8 @@ const char *const *mb_quant_names(size_t *out_n);
  * their errors, docs/placement.md what is placed and why. */
 
 /* Names of the engines whose speed can be predicted: "llama.cpp", "ollama", "mlx", ..., each with the backend that suits the
- * machine, and "ENGINE:BACKEND" where a person may choose ("llama.cpp:rocm"). *out_n pointers that live as long as the program. */
+ * machine, and "ENGINE:BACKEND" where a person may choose ("llama.cpp:rocm"). *out_n pointers that live as long as
+ * the program. */
 const char *const *mb_engine_names(size_t *out_n);
 
 /* Zero-initialise for defaults. */
@@ -588,7 +589,8 @@ struct mb_term {
 };
 
 struct mb_plan_group {
-    const char *group; /* "attention", "dense FFN", "routed experts", "KV cache", "output", ...: one row per pool that holds some */
+    const char *group; /* "attention", "dense FFN", "routed experts", "KV cache", "output", ...: one row per pool
+                        * that holds some */
     unsigned pool;
     unsigned n_layers; /* layers whose part is here; 0: not of a layer */
     uint64_t bytes;
@@ -1181,14 +1183,16 @@ struct mb_writer_opts {
 
 /* A writer on a session, which it borrows together with the model.
  *   model  in  the one that the session's engine was opened with
- * Returns MB_OK; MB_EINVAL: a model without a file has no tokenizer; MB_ENODATA: nor has this file; MB_ENOTSUP: its tokenizer is not
- * known here; MB_EFORMAT: tokenizer and weights do not fit each other; extra_json is no object; MB_ENAME: no such chat format; MB_ERANGE:
- * an option of sampling; MB_ENOMEM. A chat template that is missing or broken fails only when a message is added. */
+ * Returns MB_OK; MB_EINVAL: a model without a file has no tokenizer; MB_ENODATA: nor has this file; MB_ENOTSUP: its
+ * tokenizer is not known here; MB_EFORMAT: tokenizer and weights do not fit each other, extra_json is no object;
+ * MB_ENAME: no such chat format; MB_ERANGE: an option of sampling; MB_ENOMEM. A chat template that is missing or broken
+ * fails only when a message is added. */
 int mb_writer_open(struct mb_session *session, const struct mb_model *model, const struct mb_writer_opts *opts,
                    struct mb_writer **out, struct mb_err *err);
 void mb_writer_close(struct mb_writer *writer);
 
-/* Start anew with a text to continue: n bytes, any bytes. Returns MB_OK; MB_ERANGE: more than the context holds, err says how much;
+/* Start anew with a text to continue: n bytes, any bytes. Returns MB_OK; MB_ERANGE: more than the context holds, err
+ * says how much;
  * MB_ENOMEM. */
 int mb_writer_text(struct mb_writer *writer, const char *text, size_t n, struct mb_err *err);
 

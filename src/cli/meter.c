@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The meter of a running model: tokens per second, GB/s and the share of the bound, on stderr while text goes to stdout. Where both
- * are the same terminal, the meter has its last row for itself: the rows above scroll without it. */
+/* The meter of a running model: tokens per second, GB/s and the share of the bound, on stderr while text goes to
+ * stdout. Where both are the same terminal, the meter has its last row for itself: the rows above scroll without it. */
 #include "cli.h"
 
 #include <string.h>

@@ -269,7 +269,8 @@ static void show_placement(const struct screen *screen)
             if (group->pool != pool)
                 continue;
             snprintf(text, sizeof text, "%s%s", group->group,
-                     strcmp(group->group, "attention") == 0 && layers_of(plan, "routed experts") ? ", routers, shared experts" : "");
+                     strcmp(group->group, "attention") == 0 && layers_of(plan, "routed experts")
+                         ? ", routers, shared experts" : "");
             if (group->n_layers && group->n_layers == all) {
                 append(text, sizeof text, ", all %u layers", all);
             } else if (group->n_layers && pools) {
@@ -342,7 +343,8 @@ static void show_others(const struct screen *screen)
         mb_table_free(table);
         return;
     }
-    snprintf(title, sizeof title, "other ways, tokens/s with %s tokens in the cache", depth_of(plan->placed_depth, text, sizeof text));
+    snprintf(title, sizeof title, "other ways, tokens/s with %s tokens in the cache",
+             depth_of(plan->placed_depth, text, sizeof text));
     heading(title, &screen->terminal);
     mb_table_column(table, 1, NULL, MB_RIGHT);
     mb_table_row(table);

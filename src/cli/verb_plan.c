@@ -108,7 +108,8 @@ int verb_plan(int argc, char **argv)
                         : nodes > MAX_TEXTS                    ? "--nodes is at most 16"
                         : link && !several                     ? "--link is between machines: several --on, or --nodes"
                         : several && output.explain            ? "--explain is for one machine"
-                        : output.emit && (output.json || output.explain) ? "--emit prints no plan: it takes no --json and no --explain"
+                        : output.emit && (output.json || output.explain)
+                            ? "--emit prints no plan: it takes no --json and no --explain"
                                                                : NULL;
     if (clash) {
         fprintf(stderr, "membound: %s (membound plan --help)\n", clash);

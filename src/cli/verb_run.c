@@ -428,7 +428,8 @@ int verb_run(int argc, char **argv)
 {
     struct request request = {.sampling = mb_sampler_defaults(), .seed = UINT64_MAX};
     const struct mb_sampler_opts defaults = request.sampling;
-    struct sampling sampling = {defaults.temperature,    (double)defaults.top_p,       (double)defaults.min_p, defaults.penalty_repeat,
+    struct sampling sampling = {defaults.temperature,    (double)defaults.top_p,       (double)defaults.min_p,
+                                defaults.penalty_repeat,
                                 defaults.penalty_presence, defaults.penalty_frequency, defaults.top_k};
     const struct option options[] = {
         {"prompt", OPTION_TEXT, &request.prompt, "TEXT", "answer this; without it a conversation, or standard input"},

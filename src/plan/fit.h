@@ -19,7 +19,8 @@ void mb_fit_free(struct mb_fit *fit);
  * row of that chip (of hybrids: that host) or model. The same for prompts. MB_OK; MB_ENOMEM. */
 int mb_fit_predict(const struct mb_fit *fit, enum mb_cross cross, double *out_tps, double *out_prompt_tps, struct mb_err *err);
 
-/* The parameters, sorted by name, with the spreads that cross-validation gives. Valid until the fit is freed. MB_OK; MB_ENOMEM. */
+/* The parameters, sorted by name, with the spreads that cross-validation gives. Valid until the fit is freed. MB_OK;
+ * MB_ENOMEM. */
 int mb_fit_table(struct mb_fit *fit, struct mb_fitted_table *out, struct mb_err *err);
 
 /* The table as the text of data/engines/constants.json; free with mb_text_free(). MB_OK; MB_ENOMEM. */

@@ -30,7 +30,8 @@ static const char *rate_key(enum mb_rate rate)
 
 double mb_form_join(double reading_s, double unpacking_s)
 {
-    double longer = reading_s > unpacking_s ? reading_s : unpacking_s, shorter = reading_s > unpacking_s ? unpacking_s : reading_s;
+    double longer = reading_s > unpacking_s ? reading_s : unpacking_s;
+    double shorter = reading_s > unpacking_s ? unpacking_s : reading_s;
     double ratio = longer > 0 ? shorter / longer : 0;
     return longer * cbrt(1 + ratio * ratio * ratio);
 }
@@ -290,7 +291,8 @@ static void cache_price(const struct mb_form_context *context, enum mb_rate rate
         part(price, 0, 1.5, "kv.flop %s", backend);
         part(price, LN(8), 1, "kv.flop");
         /* Without a flash-attention kernel for it, CUDA computes latent attention as if all heads had their own cache. */
-        if (rate == MB_RATE_KV_LATENT && context->flash != 1 && context->backend == MB_BACKEND_CUDA && !is_other_engine(context) &&
+        if (rate == MB_RATE_KV_LATENT && context->flash != 1 && context->backend == MB_BACKEND_CUDA &&
+            !is_other_engine(context) &&
             context->months < MONTHS_MID)
             part(price, LN(4), 1, "kv.flop latent without flash attention");
     }

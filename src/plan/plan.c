@@ -50,7 +50,8 @@ static int check_context(struct mb_planner *p, struct mb_err *err)
     uint64_t most = p->model->hp.context_max;
     if (most && p->opts.n_ctx > most)
         return mb_fail(err, MB_ERANGE, "a context of %llu tokens: %s takes at most %llu; ask for less",
-                       (unsigned long long)p->opts.n_ctx, p->model->name ? p->model->name : "the model", (unsigned long long)most);
+                       (unsigned long long)p->opts.n_ctx, p->model->name ? p->model->name : "the model",
+                       (unsigned long long)most);
     if (p->opts.n_ctx > MB_DEPTH_MAX)
         return mb_fail(err, MB_ERANGE, "a context of %llu tokens is over the limit of %u; ask for less",
                        (unsigned long long)p->opts.n_ctx, MB_DEPTH_MAX);
@@ -397,7 +398,8 @@ static void set_bottleneck(struct mb_planner *p)
             mb_format_rate(p->cost.pools[worst].bytes_per_s, rate, sizeof rate), 100 * reading[worst] / total);
     else if (fixed >= crossings)
         p->plan->bottleneck = mb_arena_format(
-            p->arena, "The engine's fixed time per layer and token takes %.0f %% of the time; reading %s per token takes the rest.",
+            p->arena,
+            "The engine's fixed time per layer and token takes %.0f %% of the time; reading %s per token takes the rest.",
             100 * fixed / total, mb_format_bytes(prediction.bytes, size, sizeof size));
     else
         p->plan->bottleneck = mb_arena_format(p->arena, "Handing over between processors takes %.0f %% of the time.",

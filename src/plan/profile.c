@@ -76,7 +76,8 @@ int mb_profile_for(const struct mb_machine *machine, unsigned processor, const c
         known |= mb_name_compare(mb_profile_engines[i], name) == 0;
     if (!known) {
         mb_name_nearest(name, mb_profile_engines, mb_n_profile_engines, 3, offers, sizeof offers);
-        return mb_fail(err, MB_ENAME, "%s: no such engine; %s%s", name, *offers ? "did you mean " : "there are llama.cpp and others",
+        return mb_fail(err, MB_ENAME, "%s: no such engine; %s%s", name,
+                       *offers ? "did you mean " : "there are llama.cpp and others",
                        offers);
     }
     if (colon && mb_backend_by_name(colon + 1, &backend) != MB_OK)

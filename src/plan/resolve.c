@@ -302,7 +302,8 @@ static const struct mb_chip *find_chip(const struct mb_chips *chips, const char 
         double score = 1 + chip->n_gpu_cores / 1e3;
         if (chip->n_gpu_cores == cores)
             score += 2;
-        if (mb_figure_known(&chip->bandwidth_bytes_per_s) && fabs(chip->bandwidth_bytes_per_s.value / (bandwidth * 1e9) - 1) < 0.03)
+        if (mb_figure_known(&chip->bandwidth_bytes_per_s) &&
+            fabs(chip->bandwidth_bytes_per_s.value / (bandwidth * 1e9) - 1) < 0.03)
             score += 4;
         if (score > best_score) {
             best = chip;
@@ -363,7 +364,8 @@ static const struct mb_chip *find_cpu(const struct mb_chips *chips, const char *
             continue;
         unsigned n = mb_chip_words(chip->name, words, 16);
         for (unsigned w = 0; w < n; w++) {
-            static const char *const filler[] = {"amd", "intel", "ryzen", "threadripper", "core", "platinum", "gold", "pro", "ultra"};
+            static const char *const filler[] = {"amd", "intel", "ryzen", "threadripper", "core", "platinum", "gold",
+                                                 "pro", "ultra"};
             int ignored = 0;
             for (unsigned f = 0; f < MB_COUNT(filler); f++)
                 ignored |= strcmp(words[w], filler[f]) == 0;
@@ -444,7 +446,8 @@ static void set_engine(struct mb_row *row)
         key = "vllm";
     if (!mb_profile_find(key, row->gpu_backend) || (row->row_class == MB_ROW_HYBRID && !mb_profile_find(key, MB_BACKEND_CPU)))
         key = "llama.cpp";
-    snprintf(row->engine_key, sizeof row->engine_key, "%s%s%s", key, gpu ? ":" : "", gpu ? mb_backend_name(row->gpu_backend) : "");
+    snprintf(row->engine_key, sizeof row->engine_key, "%s%s%s", key, gpu ? ":" : "",
+             gpu ? mb_backend_name(row->gpu_backend) : "");
 }
 
 static const char *maker_of(enum mb_backend backend)
@@ -455,7 +458,8 @@ static const char *maker_of(enum mb_backend backend)
 static const char *add_gpu(struct resolver *resolver, struct mb_row *row, struct mb_machine *machine, unsigned *out_pool)
 {
     struct mb_arena *arena = mb_machine_arena(machine);
-    const struct mb_chip *chip = find_chip(resolver->chips, row->chip_key, MB_CHIP_CPU, cores_in(row->machine), row->bandwidth_gbs);
+    const struct mb_chip *chip = find_chip(resolver->chips, row->chip_key, MB_CHIP_CPU, cores_in(row->machine),
+                                           row->bandwidth_gbs);
     struct mb_pool pool = {.id = "gpu", .kind = MB_POOL_VRAM, .bandwidth_bytes_per_s = stated(row->bandwidth_gbs)};
     struct mb_processor gpu = {.id = "gpu0", .kind = MB_PROCESSOR_GPU};
     if (chip && chip->kind == MB_CHIP_SOC)
