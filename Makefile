@@ -5,13 +5,14 @@ MESON_OPTIONS ?=
 SANITIZE_BUILD := $(BUILD)-sanitize
 FUZZ_SECONDS ?= 30
 
-.PHONY: help run build check check-sanitize check-peers check-aarch64 bench fuzz lint format install uninstall bootstrap clean
+.PHONY: help run build check check-sanitize check-peers check-faults check-aarch64 bench fuzz lint format install uninstall bootstrap clean
 
 help:
 	@echo "make run             build, then show this machine"
 	@echo "make check           build, then run every test"
 	@echo "make check-sanitize  the tests again under ASan and UBSan"
 	@echo "make check-peers     compare with other tools from PyPI (needs the network)"
+	@echo "make check-faults    plant every fault of tests/data/faults.json, not one a suite"
 	@echo "make check-aarch64   the kernels, cross-compiled, under qemu"
 	@echo "make bench           measure, side by side with independent tools"
 	@echo "make fuzz            fuzz every parser for FUZZ_SECONDS=$(FUZZ_SECONDS) each"
@@ -45,6 +46,9 @@ check-sanitize: $(SANITIZE_BUILD)/build.ninja
 
 check-peers: build
 	@meson test -C $(BUILD) --no-rebuild --print-errorlogs --suite peers
+
+check-faults: bootstrap
+	@python3 tests/planted_faults.py . --all
 
 check-aarch64:
 	@sh tools/cross/aarch64.sh $(BUILD)
