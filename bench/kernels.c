@@ -23,7 +23,7 @@
 
 #define THREADS_MAX 256
 #define BLOCKS_MAX  4096
-#define BLOCK_BYTES (8u << 20) /* about a millisecond: short enough to be left alone by other programs */
+#define BLOCK_BYTES (16u << 20) /* about a millisecond: short enough to be left alone by other programs */
 
 struct bench {
     struct mb_kernels kernels;

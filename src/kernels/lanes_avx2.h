@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Vectors of one 32-bit lane per row of a packed group, for matmul_packed.h and matmul_float.h: AVX2, two registers for 16
- * rows.
+/* Vectors of one 32-bit lane per row of a packed group, for matmul_packed.h: AVX2, eight rows.
  *
- * Products of bytes: VPMADDUBSW multiplies unsigned by signed bytes and adds pairs into 16 bits, saturating. Activations
- * are at most 127, so for weights up to 15 the pairs of 32 columns, 8 * 2 * 15 * 127 = 30480, add up in 16 bits. For
- * weights up to 63 a centre is taken off: the sums start from -centre times the sum of the activations, wrap on the way and
- * end in range, 16 * 16 * 127 or 8 * 32 * 127 = 32512. Signed weights, up to 128, lend their sign to the activation, and no
- * two pairs add up in 16 bits. */
+ * Products of bytes: VPMADDUBSW multiplies unsigned by signed bytes and adds pairs into 16 bits, saturating. Activations are at
+ * most 127, so for weights up to 15 the pairs of 32 columns, 8 * 2 * 15 * 127 = 30480, add up in 16 bits; up to 31 those of 16
+ * columns do, up to 63 those of 8. Signed weights, up to 128, lend their sign to the activation, and no two pairs add up. */
 #ifndef MB_LANES_AVX2_H
 #define MB_LANES_AVX2_H
 
@@ -15,234 +12,152 @@
 
 #include <immintrin.h>
 
-#define LANES        16
-#define S8_OFFSET    0 /* what is added to signed weights to make them unsigned; 0: they stay signed */
-#define CENTRES      1 /* dot_begin() takes off centres */
-#define FLOAT_TOKENS 6 /* 12 sums, 2 registers of weights and an activation */
+#define LANES        8
+#define FLOAT_TOKENS 6 /* 12 sums, 2 vectors of weights and an activation fit 16 registers */
+#define S8_OFFSET 0 /* what is added to signed weights before dot16() and dot32() */
 
-typedef struct {
-    __m256i v[2];
-} vi; /* 16 x 32 or 64 x 8 bits */
+typedef __m256i vi; /* 8 x 32 or 32 x 8 bits */
+typedef __m256 vf;
 
-typedef struct {
-    __m256 v[2];
-} vf;
-
-typedef __m256i vx; /* four columns of one token, in every lane */
+enum range { U4, U5, U6, S8 }; /* weights up to 15, 31, 63; -128..127 */
 
 INLINE vi load(const void *at)
 {
-    const __m256i *v = at;
-    return (vi){{_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)}};
+    return _mm256_loadu_si256((const __m256i *)at);
 }
 
-INLINE void store_bytes(void *to, vi a)
-{
-    __m256i *v = to;
-    _mm256_storeu_si256(v, a.v[0]);
-    _mm256_storeu_si256(v + 1, a.v[1]);
-}
-
-/* Sixteen f16, bf16 or f32, as f32. */
+/* Eight f16, as f32. */
 INLINE vf load_f16(const void *at)
 {
-    const __m128i *v = at;
-    return (vf){{_mm256_cvtph_ps(_mm_loadu_si128(v)), _mm256_cvtph_ps(_mm_loadu_si128(v + 1))}};
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
 }
 
 INLINE vf load_bf16(const void *at)
 {
-    const __m128i *v = at;
-    return (vf){{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(v)), 16)),
-                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(v + 1)), 16))}};
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)at)), 16));
 }
 
-INLINE vf load_floats(const float *at)
+INLINE vf load_floats(const void *at)
 {
-    return (vf){{_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8)}};
+    return _mm256_loadu_ps(at);
 }
 
-/* Sixteen bytes, signed bytes or 16-bit words, as lanes. */
-INLINE vi load_u8(const char *at)
+/* Eight bytes, signed bytes or 16-bit words, as 32-bit lanes. */
+INLINE vi load_u8(const void *at)
 {
-    return (vi){{_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)),
-                 _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(at + 8)))}};
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
 }
 
-INLINE vi load_i8(const char *at)
+INLINE vi load_i8(const void *at)
 {
-    return (vi){{_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)),
-                 _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(at + 8)))}};
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)at));
 }
 
 INLINE vi load_u16(const void *at)
 {
-    const __m128i *v = at;
-    return (vi){{_mm256_cvtepu16_epi32(_mm_loadu_si128(v)), _mm256_cvtepu16_epi32(_mm_loadu_si128(v + 1))}};
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)at));
 }
 
 /* Of each byte, (byte >> shift) & mask, or << for _left; mask has no bit that the shift brings in from another byte. */
-INLINE vi bits(vi a, int shift, int mask)
+INLINE vi bits(vi v, int shift, int mask)
 {
-    const __m256i m = _mm256_set1_epi8((char)mask);
-    if (shift == 0)
-        return (vi){{_mm256_and_si256(a.v[0], m), _mm256_and_si256(a.v[1], m)}};
-    return (vi){{_mm256_and_si256(_mm256_srli_epi16(a.v[0], shift), m), _mm256_and_si256(_mm256_srli_epi16(a.v[1], shift), m)}};
+    return _mm256_and_si256(shift ? _mm256_srli_epi16(v, shift) : v, _mm256_set1_epi8((char)mask));
 }
 
-INLINE vi bits_left(vi a, int shift, int mask)
+INLINE vi bits_left(vi v, int shift, int mask)
 {
-    const __m256i m = _mm256_set1_epi8((char)mask);
-    return (vi){{_mm256_and_si256(_mm256_slli_epi16(a.v[0], shift), m), _mm256_and_si256(_mm256_slli_epi16(a.v[1], shift), m)}};
-}
-
-INLINE vi either(vi a, vi b)
-{
-    return (vi){{_mm256_or_si256(a.v[0], b.v[0]), _mm256_or_si256(a.v[1], b.v[1])}};
+    return _mm256_and_si256(shift ? _mm256_slli_epi16(v, shift) : v, _mm256_set1_epi8((char)mask));
 }
 
 /* Of each lane. */
-INLINE vi lane_bits(vi a, int shift, int mask)
+INLINE vi lane_bits(vi v, int shift, int mask)
 {
-    const __m256i m = _mm256_set1_epi32(mask);
-    return (vi){{_mm256_and_si256(_mm256_srli_epi32(a.v[0], shift), m), _mm256_and_si256(_mm256_srli_epi32(a.v[1], shift), m)}};
+    return _mm256_and_si256(_mm256_srli_epi32(v, shift), _mm256_set1_epi32(mask));
 }
 
-INLINE vi lane_shift_left(vi a, int shift)
+INLINE vi lane_shift_left(vi v, int shift)
 {
-    return (vi){{_mm256_slli_epi32(a.v[0], shift), _mm256_slli_epi32(a.v[1], shift)}};
+    return _mm256_slli_epi32(v, shift);
 }
 
 INLINE vi lane_add(vi a, int b)
 {
-    return (vi){{_mm256_add_epi32(a.v[0], _mm256_set1_epi32(b)), _mm256_add_epi32(a.v[1], _mm256_set1_epi32(b))}};
+    return _mm256_add_epi32(a, _mm256_set1_epi32(b));
 }
 
-/* Bits 4 i to 4 i + 3 of each lane, each to bit 4 of its own byte: byte i / 2 of the lane to all its bytes, where one bit
- * each is looked at. */
-INLINE vi spread_to_16(vi a, int i)
+/* The low four bits of each lane, bit i into bit 4 of byte i. */
+INLINE vi spread_to_16(vi four_bits)
 {
-    const __m256i pick = _mm256_add_epi8(_mm256_set1_epi8((char)(i / 2)),
-                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808,
-                                                           0x0c0c0c0c));
-    const __m256i bit = _mm256_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201), sixteen = _mm256_set1_epi8(16);
-    __m256i b[2] = {_mm256_shuffle_epi8(a.v[0], pick), _mm256_shuffle_epi8(a.v[1], pick)};
-    return (vi){{_mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(b[0], bit), bit), sixteen),
-                 _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(b[1], bit), bit), sixteen)}};
+    return _mm256_and_si256(_mm256_mullo_epi32(four_bits, _mm256_set1_epi32(0x02040810)), _mm256_set1_epi8(16));
+}
+
+INLINE vi either(vi a, vi b)
+{
+    return _mm256_or_si256(a, b);
 }
 
 /* table[byte] for bytes of 0..15. */
 INLINE vi look_up(const int8_t table[16], vi index)
 {
-    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
-    return (vi){{_mm256_shuffle_epi8(t, index.v[0]), _mm256_shuffle_epi8(t, index.v[1])}};
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), index);
 }
 
-INLINE vf to_float(vi a)
+INLINE vf to_float(vi v)
 {
-    return (vf){{_mm256_cvtepi32_ps(a.v[0]), _mm256_cvtepi32_ps(a.v[1])}};
+    return _mm256_cvtepi32_ps(v);
 }
 
 /* 2^(e - 128) of each lane; 0 for e under 2. */
 INLINE vf e8m0_half(vi e)
 {
-    const __m256i one = _mm256_set1_epi32(1);
-    return (vf){{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e.v[0], one), 23)),
-                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e.v[1], one), 23))}};
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e, _mm256_set1_epi32(1)), 23));
 }
 
 INLINE vf all(float f)
 {
-    return (vf){{_mm256_set1_ps(f), _mm256_set1_ps(f)}};
+    return _mm256_set1_ps(f);
 }
 
 INLINE vf times(vf a, vf b)
 {
-    return (vf){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
+    return _mm256_mul_ps(a, b);
 }
 
 INLINE vf plus(vf a, vf b)
 {
-    return (vf){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
+    return _mm256_add_ps(a, b);
 }
 
-/* a * b + c */
-INLINE vf fma3(vf a, vf b, vf c)
+INLINE float sum_lanes(vf v)
 {
-    return (vf){{_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
-}
-
-INLINE float sum_lanes(vf a)
-{
-    __m256 v = _mm256_add_ps(a.v[0], a.v[1]);
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-INLINE void store(float *to, vf a)
+/* a * b + c */
+INLINE vf fma3(vf a, vf b, vf c)
 {
-    _mm256_storeu_ps(to, a.v[0]);
-    _mm256_storeu_ps(to + 8, a.v[1]);
+    return _mm256_fmadd_ps(a, b, c);
 }
 
-/* ---- products of bytes ---- */
-
-/* Signed weights as dot_signed() reads them, and the values of IQ4 likewise. */
-INLINE vi offset_s8(vi a)
+INLINE void store(float *to, vf v)
 {
-    return a;
+    _mm256_storeu_ps(to, v);
+}
+
+/* Signed weights as dot16() and dot32() read them. */
+INLINE vi offset_s8(vi v)
+{
+    return v;
 }
 
 #define values_iq4_nl mb_values_iq4_nl
 
-INLINE vx four(const int8_t *q)
+/* Eight words of eight rows: vector i of the result has word i of every row. */
+INLINE void transpose(vi *v)
 {
-    int32_t word;
-    memcpy(&word, q, 4);
-    return _mm256_set1_epi32(word);
-}
-
-/* What the sums of the columns of `part` (0, 1: half of the block, 2: both) start from. */
-INLINE vi dot_begin(const struct mb_act_block *x, int part, int centre)
-{
-    if (!centre)
-        return (vi){{_mm256_setzero_si256(), _mm256_setzero_si256()}};
-    __m256i v = _mm256_mullo_epi16(four((const int8_t *)x->pairs[part]), _mm256_set1_epi16((short)-centre));
-    return (vi){{v, v}};
-}
-
-/* sum + unsigned weights w times x, 16 bits wide. */
-INLINE vi dot(vi sum, vi w, vx x)
-{
-    return (vi){{_mm256_add_epi16(sum.v[0], _mm256_maddubs_epi16(w.v[0], x)),
-                 _mm256_add_epi16(sum.v[1], _mm256_maddubs_epi16(w.v[1], x))}};
-}
-
-/* The sums of dot() as lanes. */
-INLINE vi dot_end(vi sum)
-{
-    const __m256i ones = _mm256_set1_epi16(1);
-    return (vi){{_mm256_madd_epi16(sum.v[0], ones), _mm256_madd_epi16(sum.v[1], ones)}};
-}
-
-INLINE __m256i signed_1(__m256i sum, __m256i w, __m256i x)
-{
-    __m256i p = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(p, _mm256_set1_epi16(1)));
-}
-
-/* sum + signed weights w times x, in lanes. */
-INLINE vi dot_signed(vi sum, vi w, vx x)
-{
-    return (vi){{signed_1(sum.v[0], w.v[0], x), signed_1(sum.v[1], w.v[1], x)}};
-}
-
-/* ---- interleaving ---- */
-
-INLINE void transpose(__m256i *v)
-{
-    __m256i a[8], b[8];
+    vi a[8], b[8];
     for (int i = 0; i < 8; i += 2) {
         a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
         a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
@@ -258,46 +173,87 @@ INLINE void transpose(__m256i *v)
     }
 }
 
-/* Interleave as many as possible of n 4-byte units of 16 rows; returns how many. */
+/* Interleave as many as possible of n words of eight rows; returns how many. */
 INLINE size_t interleave_words(char *to, const char *const *from, size_t n)
 {
     size_t done = 0;
-    __m256i v[8];
-    for (; done + 8 <= n; done += 8)
-        for (int half = 0; half < 2; half++) {
-            for (int i = 0; i < 8; i++)
-                v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from[8 * half + i] + 4 * done));
-            transpose(v);
-            for (size_t i = 0; i < 8; i++)
-                _mm256_storeu_si256((__m256i *)(void *)(to + 64 * (done + i) + 32 * half), v[i]);
-        }
-    if (done + 4 > n)
-        return done;
-    for (int half = 0; half < 2; half++) {
+    vi v[8];
+    for (; done + 8 <= n; done += 8) {
         for (int i = 0; i < 8; i++)
-            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[8 * half + i] + 4 * done)));
+            v[i] = load(from[i] + 4 * done);
         transpose(v);
-        for (size_t i = 0; i < 4; i++)
-            _mm256_storeu_si256((__m256i *)(void *)(to + 64 * (done + i) + 32 * half), v[i]);
+        for (int i = 0; i < 8; i++)
+            _mm256_storeu_si256((vi *)(to + 32 * (done + (size_t)i)), v[i]);
     }
-    return done + 4;
+    if (done + 4 <= n) {
+        for (int i = 0; i < 8; i++)
+            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[i] + 4 * done)));
+        transpose(v);
+        for (int i = 0; i < 4; i++)
+            _mm256_storeu_si256((vi *)(to + 32 * (done + (size_t)i)), v[i]);
+        done += 4;
+    }
+    return done;
 }
 
-/* Sixteen single bytes of 16 rows: a transposition in four steps of unpacking. */
+/* Sixteen bytes of eight rows. */
 INLINE void interleave_16_bytes(char *to, const char *const *from)
 {
-    __m128i v[16], u[16];
-    for (int i = 0; i < 16; i++)
+    __m128i v[8], a[8];
+    for (int i = 0; i < 8; i++)
         v[i] = _mm_loadu_si128((const __m128i *)(const void *)from[i]);
-    for (int step = 0; step < 4; step++) { /* rows i and i + 8 side by side; after four steps every byte is at home */
-        for (int i = 0; i < 8; i++) {
-            u[2 * i] = _mm_unpacklo_epi8(v[i], v[i + 8]);
-            u[2 * i + 1] = _mm_unpackhi_epi8(v[i], v[i + 8]);
-        }
-        memcpy(v, u, sizeof v);
+    for (int i = 0; i < 4; i++) {
+        a[2 * i] = _mm_unpacklo_epi8(v[2 * i], v[2 * i + 1]);
+        a[2 * i + 1] = _mm_unpackhi_epi8(v[2 * i], v[2 * i + 1]);
     }
-    for (int i = 0; i < 16; i++)
-        _mm_storeu_si128((__m128i *)(void *)(to + 16 * i), v[i]);
+    for (int half = 0; half < 2; half++) { /* bytes 0 to 7, then 8 to 15: rows 0 1, 2 3, 4 5, 6 7 in pairs */
+        __m128i lo0 = _mm_unpacklo_epi16(a[half], a[half + 2]), hi0 = _mm_unpackhi_epi16(a[half], a[half + 2]);
+        __m128i lo1 = _mm_unpacklo_epi16(a[half + 4], a[half + 6]), hi1 = _mm_unpackhi_epi16(a[half + 4], a[half + 6]);
+        __m128i out[4] = {_mm_unpacklo_epi32(lo0, lo1), _mm_unpackhi_epi32(lo0, lo1), _mm_unpacklo_epi32(hi0, hi1),
+                          _mm_unpackhi_epi32(hi0, hi1)};
+        for (int i = 0; i < 4; i++)
+            _mm_storeu_si128((__m128i *)(void *)(to + 64 * half + 16 * i), out[i]);
+    }
+}
+
+/* Activations of four columns in every lane. */
+INLINE vi four(const int8_t *q, int i)
+{
+    int32_t word;
+    memcpy(&word, q + 4 * i, 4);
+    return _mm256_set1_epi32(word);
+}
+
+/* Sum over 16 columns of w * q per lane; w[i] holds columns 4 i to 4 i + 3 of every row. */
+INLINE vi dot16(const vi *w, const int8_t *q, enum range range)
+{
+    const vi ones = _mm256_set1_epi16(1);
+    vi p[4];
+    for (int i = 0; i < 4; i++) {
+        vi x = four(q, i);
+        p[i] = range == S8 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[i]), _mm256_sign_epi8(x, w[i]))
+                           : _mm256_maddubs_epi16(w[i], x);
+    }
+    if (range == S8) {
+        for (int i = 0; i < 4; i++)
+            p[i] = _mm256_madd_epi16(p[i], ones);
+        return _mm256_add_epi32(_mm256_add_epi32(p[0], p[1]), _mm256_add_epi32(p[2], p[3]));
+    }
+    vi a = _mm256_add_epi16(p[0], p[1]), b = _mm256_add_epi16(p[2], p[3]);
+    if (range == U6)
+        return _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
+    return _mm256_madd_epi16(_mm256_add_epi16(a, b), ones);
+}
+
+/* The same over 32 columns. */
+INLINE vi dot32(const vi *w, const int8_t *q, enum range range)
+{
+    if (range != U4)
+        return _mm256_add_epi32(dot16(w, q, range), dot16(w + 4, q + 16, range));
+    vi sum = _mm256_maddubs_epi16(w[0], four(q, 0));
+    for (int i = 1; i < 8; i++)
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[i], four(q, i)));
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
 #endif

@@ -16,26 +16,16 @@ enum mb_act {
 /* MB_ACT_Q8 if matrices of the type have integer kernels, else MB_ACT_F32. The same on every level. */
 enum mb_act mb_act_of(uint32_t type);
 
-/* One block of MB_ACT_Q8. Blocks lie in the order in which kernels read them: for every MB_ACT_TILE tokens (the last tile may
- * have fewer), for every 32 columns, for every token of the tile. mb_act_at() is the index. */
+/* One block of MB_ACT_Q8, also the form of the plane below: block b of token t is at [b * n_tokens + t], so that a kernel
+ * that has unpacked 32 columns of weights finds those columns of all tokens side by side. */
 struct mb_act_block {
     int8_t q[32];
-    float d;             /* x is about d * q: mb_quant_8() */
-    float sum;           /* d * (sum of q): offsets and minima of weights are multiplied by it */
-    float half[2];       /* the same of q[0..15] and q[16..31] */
-    int16_t pairs[3][2]; /* sums of q where the column is 0 or 1, and 2 or 3, modulo 4: in q[0..15], q[16..31], all */
-    int32_t reserved;    /* 0; a block fills one line of the cache */
+    float d;       /* x is about d * q: mb_quant_8() */
+    float sum;     /* d * (sum of q): offsets and minima of weights are multiplied by it */
+    float half[2]; /* the same of q[0..15] and q[16..31] */
 };
 
 #define MB_ACT_ALIGN 64
-#define MB_ACT_TILE  4
-
-/* Where the block of columns 32 b to 32 b + 31 of token t is, of n_blocks and n_tokens. */
-static inline size_t mb_act_at(size_t n_blocks, size_t n_tokens, size_t b, size_t t)
-{
-    size_t first = t / MB_ACT_TILE * MB_ACT_TILE, width = n_tokens - first < MB_ACT_TILE ? n_tokens - first : MB_ACT_TILE;
-    return first * n_blocks + b * width + t - first;
-}
 
 /* Bytes of n_tokens rows of n_cols activations in that form; n_cols is a multiple of 32 for MB_ACT_Q8. */
 size_t mb_act_bytes(enum mb_act act, size_t n_cols, size_t n_tokens);
@@ -57,7 +47,7 @@ static inline size_t mb_prepare_units(const struct mb_prepare *op)
 }
 
 /* Write units begin <= u < end. MB_ACT_F32: row t, [n_cols] floats, at t * n_cols. MB_ACT_Q8: as above, q and d by
- * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 2. */
+ * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 1.5. */
 typedef void mb_prepare_fn(const struct mb_prepare *op, size_t begin, size_t end);
 
 /* Row r of the weights, n_cols elements of type, starts at weights + r * row_bytes, in one of two orders:
