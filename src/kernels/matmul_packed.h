@@ -317,13 +317,15 @@ static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
                          op->packed && r + LANES <= op->n_rows};
 }
 
-/* One thread reads the memory faster as several streams, and when the next lines of each are asked for. On two Zen 3 cores Q4_0 ran
+/* One thread reads the memory faster as several streams, and when the next lines of each are asked for. On two Zen 3
+ * cores Q4_0 ran
  * at 62 % of the speed of plain reads with one stream, 77 % with four, 97 % with four and a prefetch of 512 bytes. */
 #define STREAMS        4
 #define PREFETCH_BYTES 512
 
 /* One token: STREAMS parts of the rows in step, then what is left. */
-INLINE void decode(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin, size_t end)
+INLINE void decode(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin,
+                   size_t end)
 {
     const struct mb_pack_field *fields = mb_pack_fields(op->type);
     size_t n_blocks = op->n_cols / block_elements, n_groups = (end - begin + LANES - 1) / LANES, part = n_groups / STREAMS;
@@ -362,7 +364,8 @@ INLINE void decode(block_fn *block, size_t block_bytes, size_t block_elements, c
 }
 
 /* The product of some rows and tokens begin <= t < begin + n; y is that of the first row and token. */
-INLINE void product(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, const struct rows *rows,
+INLINE void product(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op,
+                    const struct rows *rows,
                     size_t begin, size_t n, float *y)
 {
     const struct mb_pack_field *fields = mb_pack_fields(op->type);
@@ -389,7 +392,8 @@ INLINE void product(block_fn *block, size_t block_bytes, size_t block_elements, 
 #define TILE_WEIGHT_BYTES (128 << 10)
 
 /* More tokens: some rows stay in the cache while all tokens pass by, a tile of them at a time. */
-INLINE void prefill(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin, size_t end)
+INLINE void prefill(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin,
+                    size_t end)
 {
     size_t n_tokens = TILE_ACT_BYTES / (op->n_cols / 32 * sizeof(struct mb_act_block)) / 8 * 8;
     n_tokens = n_tokens < 8 ? 8 : n_tokens > TILE_TOKENS ? TILE_TOKENS : n_tokens;
@@ -399,7 +403,8 @@ INLINE void prefill(block_fn *block, size_t block_bytes, size_t block_elements, 
         for (size_t t = 0; t < op->n_tokens; t += n_tokens)
             for (size_t r = first; r < end && r < first + n_rows; r += LANES) {
                 struct rows rows = rows_at(op, r, end);
-                product(block, block_bytes, block_elements, op, &rows, t, op->n_tokens - t < n_tokens ? op->n_tokens - t : n_tokens,
+                product(block, block_bytes, block_elements, op, &rows, t, op->n_tokens - t < n_tokens ? op->n_tokens - t
+                        : n_tokens,
                         op->y + t * op->y_stride + r);
             }
 }
