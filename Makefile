@@ -5,7 +5,7 @@ MESON_OPTIONS ?=
 SANITIZE_BUILD := $(BUILD)-sanitize
 FUZZ_SECONDS ?= 30
 
-.PHONY: help run build check check-sanitize check-peers check-faults check-aarch64 bench fuzz lint format install uninstall bootstrap clean
+.PHONY: help run build check check-sanitize check-peers check-faults check-aarch64 bench bench-peers fuzz lint format install uninstall bootstrap clean
 
 help:
 	@echo "make run             build, then show this machine"
@@ -15,6 +15,7 @@ help:
 	@echo "make check-faults    plant every fault of tests/data/faults.json, not one a suite"
 	@echo "make check-aarch64   the kernels, cross-compiled, under qemu"
 	@echo "make bench           measure, side by side with independent tools"
+	@echo "make bench-peers     side by side with llama.cpp (needs the network): MODELS= QUANTS= PHASES= BLOCKS= ARGS="
 	@echo "make fuzz            fuzz every parser for FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make lint            style rules; clang-tidy on what differs from BASE=main"
 	@echo "make install         install under PREFIX=$(PREFIX) (DESTDIR is honoured)"
@@ -55,6 +56,11 @@ check-aarch64:
 
 bench: build
 	@sh bench/run.sh $(BUILD)
+
+# For example: make bench-peers MODELS="qwen3-1.7b llama-8b" QUANTS="Q4_K_M Q8_0" PHASES=decode@0 BLOCKS=30 ARGS="--json FILE"
+bench-peers: build
+	@python3 bench/peers/compare.py --build $(BUILD) $(if $(MODELS),--models "$(MODELS)") $(if $(QUANTS),--quants "$(QUANTS)") \
+	  $(if $(PHASES),--phases "$(PHASES)") $(if $(BLOCKS),--blocks $(BLOCKS)) $(ARGS)
 
 fuzz: bootstrap
 	@sh tools/fuzz.sh $(FUZZ_SECONDS)
