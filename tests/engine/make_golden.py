@@ -224,12 +224,14 @@ def cases():
                       layers=6 if family["arch"] == "gemma3" else 4)
         family.update(n_tokens=min(family.get("n_tokens", 48), 100), kept=16, n_ctx=256, context=256)
         if "experts" in family:
-            family["n_tokens"] = 24 + 16 * (family["name"] == "gpt-oss-mixed")  # rounding makes few choices differ
+            family.update(n_tokens=20 if "choice_bias" in family else 32, experts=4)  # few near ties
         if "shared" in family:
             family["shared"] = 256
         family["keys"] = dict(family.get("keys", {}))
         if "expert_feed_forward_length" in family["keys"]:
             family["keys"]["expert_feed_forward_length"] = 256
+        if "expert_count" in family["keys"]:
+            family["keys"]["expert_count"] = 4
         case = Case(**family)
         if factors:
             for which in ("long", "short"):
