@@ -2,13 +2,14 @@
 /* How fast the matrix kernels stream weights, beside plain reads of the same memory: blocks of a few milliseconds of both in
  * turn, so that a machine whose memory changes its speed disturbs both alike. Blocks that did not have their CPUs are dropped.
  *
- * usage: bench-kernels [-t THREADS] [-c COLUMNS] [-n TOKENS] [-m MEBIBYTES] [-s SECONDS] [-l LEVEL] [-f] [TYPE...]
+ * usage: bench-kernels [-t THREADS] [-c COLUMNS] [-n TOKENS] [-m MEBIBYTES] [-s SECONDS] [-l LEVEL] [-f] [-k] [TYPE...]
  *     -t  threads (all)                          -c  columns of the matrix (4096)
  *     -n  tokens (1: decode)                     -m  buffer of weights, more than the caches hold (256)
  *     -s  seconds for each type (2)              -f  file order (packed where the level has it)
  *     -l  kernels of a lower level: scalar, avx2, avx512 (what the CPU can do)
+ *     -k  the same 128 KiB again and again in each thread: what the kernels do when memory is no limit
  * Prints for each type: weight bytes per second, percent of plain reads (medians over accepted blocks, with their number), and
- * multiply-adds per second. */
+ * multiply-adds per second; best is the 95th percentile. */
 #include "../tests/unit/random_weights.h"
 #include "base/team.h"
 #include "kernels/kernels.h"
@@ -23,7 +24,8 @@
 
 #define THREADS_MAX 256
 #define BLOCKS_MAX  4096
-#define BLOCK_BYTES (16u << 20) /* about a millisecond: short enough to be left alone by other programs */
+#define BLOCK_BYTES (8u << 20) /* about a millisecond: short enough to be left alone by other programs */
+#define KEPT_BYTES  (128u << 10)
 
 struct bench {
     struct mb_kernels kernels;
@@ -32,6 +34,7 @@ struct bench {
     size_t bytes;       /* of the buffer */
     size_t n_cols, n_tokens;
     int file_order;
+    int kept;           /* -k */
     struct mb_matmul op;
     size_t rows_at;     /* where the next block starts */
     size_t block_rows;  /* rows of one block */
@@ -46,6 +49,12 @@ static void work(void *arg, unsigned member)
     unsigned n = mb_team_size(b->team);
     size_t units = b->block_rows / MB_MATMUL_ROWS;
     size_t begin = b->rows_at + units * member / n * MB_MATMUL_ROWS, end = b->rows_at + units * (member + 1) / n * MB_MATMUL_ROWS;
+    size_t times = 1;
+    if (b->kept) {
+        size_t rows = KEPT_BYTES / b->op.row_bytes / 64 * 64 + 64;
+        times = (end - begin) / rows;
+        end = begin + rows;
+    }
     mb_team_barrier(b->team);
     double cpu = mb_cpu_now_s();
     b->start_s[member] = mb_now_s();
@@ -56,19 +65,22 @@ static void work(void *arg, unsigned member)
         for (uintptr_t at = from; at < to; at += MB_STREAM_BLOCK_BYTES)
             sum += b->kernels.read_sum((const void *)at, to - at < MB_STREAM_BLOCK_BYTES ? to - at : MB_STREAM_BLOCK_BYTES);
         b->sink += sum;
-    } else
+    }
+    for (size_t i = 0; i < times && !b->read; i++)
         b->kernels.matmul[b->op.type](&b->op, begin, end);
     b->end_s[member] = mb_now_s();
     b->cpu_s[member] = mb_cpu_now_s() - cpu;
 }
 
-/* Bytes per second of one block, or 0 if a thread lost its CPU. */
+/* Bytes per second of one block, or 0 if a thread lost its CPU. Each block goes on where the last one stopped: what it reads is
+ * what was read longest ago. */
 static double block(struct bench *b, int read)
 {
     double start = INFINITY, end = 0, cpu = 0;
     unsigned n = mb_team_size(b->team);
     b->read = read;
     mb_team_run(b->team, n, work, b);
+    b->rows_at = b->rows_at + 2 * b->block_rows <= b->op.n_rows ? b->rows_at + b->block_rows : 0;
     for (unsigned i = 0; i < n; i++) {
         start = fmin(start, b->start_s[i]);
         end = fmax(end, b->end_s[i]);
@@ -129,12 +141,8 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
     fill(b);
     b->rows_at = 0;
     for (double until = mb_now_s() + seconds; mb_now_s() < until && n < BLOCKS_MAX;) {
-        double before = block(b, 1);
-        b->rows_at = b->rows_at + 2 * b->block_rows <= b->op.n_rows ? b->rows_at + b->block_rows : 0;
-        double this = block(b, 0);
-        b->rows_at = b->rows_at + 2 * b->block_rows <= b->op.n_rows ? b->rows_at + b->block_rows : 0;
-        double after = block(b, 1);
-        if (before == 0 || this == 0 || after == 0 || fabs(before - after) > 0.15 * before) {
+        double before = block(b, 1), this = block(b, 0), after = block(b, 1);
+        if (before == 0 || this == 0 || after == 0 || fabs(before - after) > 0.2 * before) {
             dropped++;
             continue;
         }
@@ -143,12 +151,17 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
         ratio[n] = gbs[n] / read_gbs[n];
         n++;
     }
-    double speed = median(gbs, n), percent = 100 * median(ratio, n);
-    printf("%-8s %-6s %4zu tokens  %7.2f GB/s  read %6.2f GB/s  %5.1f %%  (%4.1f .. %4.1f)  "
-           "%7.1f G multiply-adds/s  %zu blocks, %zu dropped\n",
-           info->name, b->op.packed ? "packed" : "file", b->n_tokens, speed, median(read_gbs, n), percent,
-           n ? 100 * ratio[n / 4] : 0, n ? 100 * ratio[3 * n / 4] : 0,
-           speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens), n, dropped);
+    double speed = median(gbs, n), percent = 100 * median(ratio, n), read_speed = median(read_gbs, n);
+    if (b->kept) {
+        printf("%-8s %-6s %4zu tokens  %6.2f GB/s  best %6.2f  %6.1f G multiply-adds/s\n", info->name,
+               b->op.packed ? "packed" : "file", b->n_tokens, speed, n ? gbs[n - 1 - n / 20] : 0,
+               speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens));
+    } else
+        printf("%-8s %-6s %4zu tokens  %6.2f GB/s  read %6.2f GB/s  %5.1f %%  (%4.1f .. %4.1f)  best %6.2f of %6.2f  "
+               "%6.1f G multiply-adds/s  %zu blocks, %zu dropped\n",
+               info->name, b->op.packed ? "packed" : "file", b->n_tokens, speed, read_speed, percent,
+               n ? 100 * ratio[n / 4] : 0, n ? 100 * ratio[3 * n / 4] : 0, n ? gbs[n - 1 - n / 20] : 0,
+               n ? read_gbs[n - 1 - n / 20] : 0, speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens), n, dropped);
     fflush(stdout);
     free(y);
     free(floats);
@@ -165,7 +178,7 @@ int main(int argc, char **argv)
     struct mb_err err;
     b->n_cols = 4096;
     b->n_tokens = 1;
-    for (int c; (c = getopt(argc, argv, "t:c:n:m:s:l:f")) != -1;)
+    for (int c; (c = getopt(argc, argv, "t:c:n:m:s:l:fk")) != -1;)
         switch (c) {
         case 't': n_threads = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'c': b->n_cols = strtoul(optarg, NULL, 10); break;
@@ -173,6 +186,7 @@ int main(int argc, char **argv)
         case 'm': mebibytes = strtoul(optarg, NULL, 10); break;
         case 's': seconds = strtod(optarg, NULL); break;
         case 'f': b->file_order = 1; break;
+        case 'k': b->kept = 1; break;
         case 'l':
             flags = !strcmp(optarg, "scalar") ? 0 : !strcmp(optarg, "avx2") ? flags & MB_CPU_AVX2
                     : !strcmp(optarg, "avx512") ? flags & ~(unsigned)MB_CPU_AVX512_VNNI : flags;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* INLINE: functions that must be inlined, because their arguments are constants that select code, and vectors stay in registers.
- * UNROLL: the loop after it is unrolled, because its counter selects shifts. Under sanitizers neither is worth the minutes that
- * instrumenting every copy takes. */
+ * NOT_INLINE: one copy, although its callers would take it in. UNROLL: the loop after it is unrolled, because its counter
+ * selects shifts. ROLLED: it is not, because one copy of its body is enough. IN_MEMORY: a variable that stays in memory,
+ * instead of filling the registers and being spilled. Under sanitizers neither is worth the minutes that instrumenting every
+ * copy takes. */
 #ifndef MB_INLINE_H
 #define MB_INLINE_H
+
+#define NOT_INLINE static __attribute__((noinline))
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
@@ -14,15 +18,20 @@
 #define MB_IS_SANITIZED 1
 #endif
 
+#define IN_MEMORY(object) __asm__ volatile("" ::"r"(&(object)) : "memory")
+
 #if defined(MB_IS_SANITIZED)
 #define INLINE static inline
 #define UNROLL
+#define ROLLED
 #else
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("nounroll")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 #endif
 

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Vectors of one 32-bit lane per row of a packed group, for matmul_packed.h: AVX2, eight rows.
+/* Vectors of one 32-bit lane per row of a packed group, for matmul_packed.h and matmul_float.h: AVX2, two registers for 16
+ * rows.
  *
- * Products of bytes: VPMADDUBSW multiplies unsigned by signed bytes and adds pairs into 16 bits, saturating. Activations are at
- * most 127, so for weights up to 15 the pairs of 32 columns, 8 * 2 * 15 * 127 = 30480, add up in 16 bits; up to 31 those of 16
- * columns do, up to 63 those of 8. Signed weights, up to 128, lend their sign to the activation, and no two pairs add up. */
+ * Products of bytes: VPMADDUBSW multiplies unsigned by signed bytes and adds pairs into 16 bits, saturating. Activations
+ * are at most 127, so for weights up to 15 the pairs of 32 columns, 8 * 2 * 15 * 127 = 30480, add up in 16 bits, and for
+ * weights up to 31 those of 16 columns. Where a centre is taken off, the sums start from -centre times the sum of the
+ * activations, wrap on the way and end in range: 32 columns of -16..15, or 16 of -32..31, are at most 8 * 2 * 16 * 127 = 32512.
+ * Signed weights, up to 128, lend their sign to the activation; no two of their pairs add up in 16 bits. VPMADDWD multiplies
+ * sums by scales: both are 16 bits wide, a scale stands twice in its lane. */
 #ifndef MB_LANES_AVX2_H
 #define MB_LANES_AVX2_H
 
@@ -12,152 +16,265 @@
 
 #include <immintrin.h>
 
-#define LANES        8
-#define FLOAT_TOKENS 6 /* 12 sums, 2 vectors of weights and an activation fit 16 registers */
-#define S8_OFFSET 0 /* what is added to signed weights before dot16() and dot32() */
+#define LANES        16
+#define SIGNED_CENTRE 0 /* what offset_s8() adds to signed weights */
+#define FLOAT_TOKENS  6 /* 12 sums, 2 registers of weights and an activation */
 
-typedef __m256i vi; /* 8 x 32 or 32 x 8 bits */
-typedef __m256 vf;
+typedef struct {
+    __m256i v[2];
+} vi; /* 16 x 32 or 64 x 8 bits */
 
-enum range { U4, U5, U6, S8 }; /* weights up to 15, 31, 63; -128..127 */
+typedef struct {
+    __m256 v[2];
+} vf;
+
+typedef __m256i vx; /* four columns of one token, in every lane */
 
 INLINE vi load(const void *at)
 {
-    return _mm256_loadu_si256((const __m256i *)at);
+    const __m256i *v = at;
+    return (vi){{_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)}};
 }
 
-/* Eight f16, as f32. */
+INLINE void store_bytes(void *to, vi a)
+{
+    __m256i *v = to;
+    _mm256_storeu_si256(v, a.v[0]);
+    _mm256_storeu_si256(v + 1, a.v[1]);
+}
+
+/* Sixteen f16, bf16 or f32, as f32. */
 INLINE vf load_f16(const void *at)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
+    const __m128i *v = at;
+    return (vf){{_mm256_cvtph_ps(_mm_loadu_si128(v)), _mm256_cvtph_ps(_mm_loadu_si128(v + 1))}};
 }
 
 INLINE vf load_bf16(const void *at)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)at)), 16));
+    const __m128i *v = at;
+    return (vf){{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(v)), 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(v + 1)), 16))}};
 }
 
-INLINE vf load_floats(const void *at)
+INLINE vf load_floats(const float *at)
 {
-    return _mm256_loadu_ps(at);
+    return (vf){{_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8)}};
 }
 
-/* Eight bytes, signed bytes or 16-bit words, as 32-bit lanes. */
-INLINE vi load_u8(const void *at)
+/* Sixteen bytes or 16-bit words, as lanes. */
+INLINE vi load_u8(const char *at)
 {
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
-}
-
-INLINE vi load_i8(const void *at)
-{
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)at));
+    return (vi){{_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at)),
+                 _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(at + 8)))}};
 }
 
 INLINE vi load_u16(const void *at)
 {
-    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)at));
+    const __m128i *v = at;
+    return (vi){{_mm256_cvtepu16_epi32(_mm_loadu_si128(v)), _mm256_cvtepu16_epi32(_mm_loadu_si128(v + 1))}};
 }
 
 /* Of each byte, (byte >> shift) & mask, or << for _left; mask has no bit that the shift brings in from another byte. */
-INLINE vi bits(vi v, int shift, int mask)
+INLINE vi bits(vi a, int shift, int mask)
 {
-    return _mm256_and_si256(shift ? _mm256_srli_epi16(v, shift) : v, _mm256_set1_epi8((char)mask));
+    const __m256i m = _mm256_set1_epi8((char)mask);
+    if (shift == 0)
+        return (vi){{_mm256_and_si256(a.v[0], m), _mm256_and_si256(a.v[1], m)}};
+    return (vi){{_mm256_and_si256(_mm256_srli_epi16(a.v[0], shift), m), _mm256_and_si256(_mm256_srli_epi16(a.v[1], shift), m)}};
 }
 
-INLINE vi bits_left(vi v, int shift, int mask)
+INLINE vi bits_left(vi a, int shift, int mask)
 {
-    return _mm256_and_si256(shift ? _mm256_slli_epi16(v, shift) : v, _mm256_set1_epi8((char)mask));
+    const __m256i m = _mm256_set1_epi8((char)mask);
+    return (vi){{_mm256_and_si256(_mm256_slli_epi16(a.v[0], shift), m), _mm256_and_si256(_mm256_slli_epi16(a.v[1], shift), m)}};
 }
 
-/* Of each lane. */
-INLINE vi lane_bits(vi v, int shift, int mask)
+/* Of each byte, moved right by a count that is no constant; bits of another byte may come in. */
+INLINE vi shift_right(vi a, int count)
 {
-    return _mm256_and_si256(_mm256_srli_epi32(v, shift), _mm256_set1_epi32(mask));
-}
-
-INLINE vi lane_shift_left(vi v, int shift)
-{
-    return _mm256_slli_epi32(v, shift);
-}
-
-INLINE vi lane_add(vi a, int b)
-{
-    return _mm256_add_epi32(a, _mm256_set1_epi32(b));
-}
-
-/* The low four bits of each lane, bit i into bit 4 of byte i. */
-INLINE vi spread_to_16(vi four_bits)
-{
-    return _mm256_and_si256(_mm256_mullo_epi32(four_bits, _mm256_set1_epi32(0x02040810)), _mm256_set1_epi8(16));
+    const __m128i n = _mm_cvtsi32_si128(count);
+    return (vi){{_mm256_srl_epi16(a.v[0], n), _mm256_srl_epi16(a.v[1], n)}};
 }
 
 INLINE vi either(vi a, vi b)
 {
-    return _mm256_or_si256(a, b);
+    return (vi){{_mm256_or_si256(a.v[0], b.v[0]), _mm256_or_si256(a.v[1], b.v[1])}};
+}
+
+/* Of each lane. */
+INLINE vi lane_bits(vi a, int shift, int mask)
+{
+    const __m256i m = _mm256_set1_epi32(mask);
+    return (vi){{_mm256_and_si256(_mm256_srli_epi32(a.v[0], shift), m), _mm256_and_si256(_mm256_srli_epi32(a.v[1], shift), m)}};
+}
+
+INLINE vi lane_shift_left(vi a, int shift)
+{
+    return (vi){{_mm256_slli_epi32(a.v[0], shift), _mm256_slli_epi32(a.v[1], shift)}};
+}
+
+/* Of each byte, less b. */
+INLINE vi minus(vi a, int b)
+{
+    const __m256i v = _mm256_set1_epi8((char)b);
+    return (vi){{_mm256_sub_epi8(a.v[0], v), _mm256_sub_epi8(a.v[1], v)}};
+}
+
+/* Bits 4 i to 4 i + 3 of each lane, each to bit 4 of its own byte: byte i / 2 of the lane to all its bytes, where one bit
+ * each is looked at. */
+INLINE vi spread_to_16(vi a, int i)
+{
+    const __m256i pick = _mm256_add_epi8(_mm256_set1_epi8((char)(i / 2)),
+                                         _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808,
+                                                           0x0c0c0c0c));
+    const __m256i bit = _mm256_set1_epi32(i % 2 ? (int)0x80402010 : 0x08040201), sixteen = _mm256_set1_epi8(16);
+    __m256i b[2] = {_mm256_shuffle_epi8(a.v[0], pick), _mm256_shuffle_epi8(a.v[1], pick)};
+    return (vi){{_mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(b[0], bit), bit), sixteen),
+                 _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(b[1], bit), bit), sixteen)}};
 }
 
 /* table[byte] for bytes of 0..15. */
 INLINE vi look_up(const int8_t table[16], vi index)
 {
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), index);
+    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (vi){{_mm256_shuffle_epi8(t, index.v[0]), _mm256_shuffle_epi8(t, index.v[1])}};
 }
 
-INLINE vf to_float(vi v)
+INLINE vf to_float(vi a)
 {
-    return _mm256_cvtepi32_ps(v);
+    return (vf){{_mm256_cvtepi32_ps(a.v[0]), _mm256_cvtepi32_ps(a.v[1])}};
 }
 
 /* 2^(e - 128) of each lane; 0 for e under 2. */
 INLINE vf e8m0_half(vi e)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e, _mm256_set1_epi32(1)), 23));
+    const __m256i one = _mm256_set1_epi32(1);
+    return (vf){{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e.v[0], one), 23)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_subs_epu16(e.v[1], one), 23))}};
 }
 
 INLINE vf all(float f)
 {
-    return _mm256_set1_ps(f);
+    return (vf){{_mm256_set1_ps(f), _mm256_set1_ps(f)}};
 }
 
 INLINE vf times(vf a, vf b)
 {
-    return _mm256_mul_ps(a, b);
+    return (vf){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
 }
 
 INLINE vf plus(vf a, vf b)
 {
-    return _mm256_add_ps(a, b);
-}
-
-INLINE float sum_lanes(vf v)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    return (vf){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
 }
 
 /* a * b + c */
 INLINE vf fma3(vf a, vf b, vf c)
 {
-    return _mm256_fmadd_ps(a, b, c);
+    return (vf){{_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
 }
 
-INLINE void store(float *to, vf v)
+INLINE float sum_lanes(vf a)
 {
-    _mm256_storeu_ps(to, v);
+    __m256 v = _mm256_add_ps(a.v[0], a.v[1]);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-/* Signed weights as dot16() and dot32() read them. */
-INLINE vi offset_s8(vi v)
+INLINE void store(float *to, vf a)
 {
-    return v;
+    _mm256_storeu_ps(to, a.v[0]);
+    _mm256_storeu_ps(to + 8, a.v[1]);
+}
+
+/* ---- products of bytes ---- */
+
+/* Signed weights as dot_signed() reads them, and the values of IQ4 likewise. */
+INLINE vi offset_s8(vi a)
+{
+    return a;
 }
 
 #define values_iq4_nl mb_values_iq4_nl
 
-/* Eight words of eight rows: vector i of the result has word i of every row. */
-INLINE void transpose(vi *v)
+INLINE vi zero(void)
 {
-    vi a[8], b[8];
+    return (vi){{_mm256_setzero_si256(), _mm256_setzero_si256()}};
+}
+
+/* The scale 1. */
+INLINE vi one(void)
+{
+    return (vi){{_mm256_set1_epi16(1), _mm256_set1_epi16(1)}};
+}
+
+/* Signed byte i of each lane, as a scale. */
+INLINE vi scale_byte(vi a, int i)
+{
+    /* The byte comes to the upper half of each 16 bits, and the shift brings it down with its sign. */
+    const __m256i pick = _mm256_add_epi16(_mm256_set1_epi16((short)(i << 8)),
+                                          _mm256_setr_epi32(0x00800080, 0x04800480, 0x08800880, 0x0c800c80, 0x00800080,
+                                                            0x04800480, 0x08800880, 0x0c800c80));
+    return (vi){{_mm256_srai_epi16(_mm256_shuffle_epi8(a.v[0], pick), 8),
+                 _mm256_srai_epi16(_mm256_shuffle_epi8(a.v[1], pick), 8)}};
+}
+
+INLINE vx four(const int8_t *q)
+{
+    int32_t word;
+    memcpy(&word, q, 4);
+    return _mm256_set1_epi32(word);
+}
+
+/* What the sums of the columns of `part` (0, 1: half of the block, 2: both) start from. */
+INLINE vi dot_begin(const struct mb_act_block *x, int part, int centre)
+{
+    if (!centre)
+        return zero();
+    __m256i v = _mm256_mullo_epi16(four((const int8_t *)x->pairs[part]), _mm256_set1_epi16((short)-centre));
+    return (vi){{v, v}};
+}
+
+/* sum + unsigned weights w times x, 16 bits wide. */
+INLINE vi dot(vi sum, vi w, vx x)
+{
+    return (vi){{_mm256_add_epi16(sum.v[0], _mm256_maddubs_epi16(w.v[0], x)),
+                 _mm256_add_epi16(sum.v[1], _mm256_maddubs_epi16(w.v[1], x))}};
+}
+
+/* total + s * sum, the sum of dot(), in lanes. */
+INLINE vi dot_end(vi total, vi sum, vi s)
+{
+    return (vi){{_mm256_add_epi32(total.v[0], _mm256_madd_epi16(sum.v[0], s.v[0])),
+                 _mm256_add_epi32(total.v[1], _mm256_madd_epi16(sum.v[1], s.v[1]))}};
+}
+
+INLINE __m256i signed_1(__m256i sum, __m256i w, __m256i x, __m256i s)
+{
+    __m256i p = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(p, s));
+}
+
+/* sum + s times signed weights w times x. */
+INLINE vi dot_signed(vi sum, vi w, vx x, vi s)
+{
+    return (vi){{signed_1(sum.v[0], w.v[0], x, s.v[0]), signed_1(sum.v[1], w.v[1], x, s.v[1])}};
+}
+
+/* total + the sum of dot_signed(), in lanes. */
+INLINE vi dot_signed_end(vi total, vi sum, vi s)
+{
+    (void)s;
+    return (vi){{_mm256_add_epi32(total.v[0], sum.v[0]), _mm256_add_epi32(total.v[1], sum.v[1])}};
+}
+
+/* ---- interleaving ---- */
+
+INLINE void transpose(__m256i *v)
+{
+    __m256i a[8], b[8];
     for (int i = 0; i < 8; i += 2) {
         a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
         a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
@@ -173,87 +290,29 @@ INLINE void transpose(vi *v)
     }
 }
 
-/* Interleave as many as possible of n words of eight rows; returns how many. */
-INLINE size_t interleave_words(char *to, const char *const *from, size_t n)
+/* Interleave as many as possible of n 4-byte units of 16 rows, their vectors `step` apart; returns how many. */
+INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t n)
 {
     size_t done = 0;
-    vi v[8];
-    for (; done + 8 <= n; done += 8) {
+    __m256i v[8];
+    for (; done + 8 <= n; done += 8)
+        for (int half = 0; half < 2; half++) {
+            for (int i = 0; i < 8; i++)
+                v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from[8 * half + i] + 4 * done));
+            transpose(v);
+            for (size_t i = 0; i < 8; i++)
+                _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
+        }
+    if (done + 4 > n)
+        return done;
+    for (int half = 0; half < 2; half++) {
         for (int i = 0; i < 8; i++)
-            v[i] = load(from[i] + 4 * done);
+            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[8 * half + i] + 4 * done)));
         transpose(v);
-        for (int i = 0; i < 8; i++)
-            _mm256_storeu_si256((vi *)(to + 32 * (done + (size_t)i)), v[i]);
+        for (size_t i = 0; i < 4; i++)
+            _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
     }
-    if (done + 4 <= n) {
-        for (int i = 0; i < 8; i++)
-            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[i] + 4 * done)));
-        transpose(v);
-        for (int i = 0; i < 4; i++)
-            _mm256_storeu_si256((vi *)(to + 32 * (done + (size_t)i)), v[i]);
-        done += 4;
-    }
-    return done;
-}
-
-/* Sixteen bytes of eight rows. */
-INLINE void interleave_16_bytes(char *to, const char *const *from)
-{
-    __m128i v[8], a[8];
-    for (int i = 0; i < 8; i++)
-        v[i] = _mm_loadu_si128((const __m128i *)(const void *)from[i]);
-    for (int i = 0; i < 4; i++) {
-        a[2 * i] = _mm_unpacklo_epi8(v[2 * i], v[2 * i + 1]);
-        a[2 * i + 1] = _mm_unpackhi_epi8(v[2 * i], v[2 * i + 1]);
-    }
-    for (int half = 0; half < 2; half++) { /* bytes 0 to 7, then 8 to 15: rows 0 1, 2 3, 4 5, 6 7 in pairs */
-        __m128i lo0 = _mm_unpacklo_epi16(a[half], a[half + 2]), hi0 = _mm_unpackhi_epi16(a[half], a[half + 2]);
-        __m128i lo1 = _mm_unpacklo_epi16(a[half + 4], a[half + 6]), hi1 = _mm_unpackhi_epi16(a[half + 4], a[half + 6]);
-        __m128i out[4] = {_mm_unpacklo_epi32(lo0, lo1), _mm_unpackhi_epi32(lo0, lo1), _mm_unpacklo_epi32(hi0, hi1),
-                          _mm_unpackhi_epi32(hi0, hi1)};
-        for (int i = 0; i < 4; i++)
-            _mm_storeu_si128((__m128i *)(void *)(to + 64 * half + 16 * i), out[i]);
-    }
-}
-
-/* Activations of four columns in every lane. */
-INLINE vi four(const int8_t *q, int i)
-{
-    int32_t word;
-    memcpy(&word, q + 4 * i, 4);
-    return _mm256_set1_epi32(word);
-}
-
-/* Sum over 16 columns of w * q per lane; w[i] holds columns 4 i to 4 i + 3 of every row. */
-INLINE vi dot16(const vi *w, const int8_t *q, enum range range)
-{
-    const vi ones = _mm256_set1_epi16(1);
-    vi p[4];
-    for (int i = 0; i < 4; i++) {
-        vi x = four(q, i);
-        p[i] = range == S8 ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[i]), _mm256_sign_epi8(x, w[i]))
-                           : _mm256_maddubs_epi16(w[i], x);
-    }
-    if (range == S8) {
-        for (int i = 0; i < 4; i++)
-            p[i] = _mm256_madd_epi16(p[i], ones);
-        return _mm256_add_epi32(_mm256_add_epi32(p[0], p[1]), _mm256_add_epi32(p[2], p[3]));
-    }
-    vi a = _mm256_add_epi16(p[0], p[1]), b = _mm256_add_epi16(p[2], p[3]);
-    if (range == U6)
-        return _mm256_add_epi32(_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones));
-    return _mm256_madd_epi16(_mm256_add_epi16(a, b), ones);
-}
-
-/* The same over 32 columns. */
-INLINE vi dot32(const vi *w, const int8_t *q, enum range range)
-{
-    if (range != U4)
-        return _mm256_add_epi32(dot16(w, q, range), dot16(w + 4, q + 16, range));
-    vi sum = _mm256_maddubs_epi16(w[0], four(q, 0));
-    for (int i = 1; i < 8; i++)
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w[i], four(q, i)));
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+    return done + 4;
 }
 
 #endif

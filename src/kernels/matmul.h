@@ -16,16 +16,26 @@ enum mb_act {
 /* MB_ACT_Q8 if matrices of the type have integer kernels, else MB_ACT_F32. The same on every level. */
 enum mb_act mb_act_of(uint32_t type);
 
-/* One block of MB_ACT_Q8, also the form of the plane below: block b of token t is at [b * n_tokens + t], so that a kernel
- * that has unpacked 32 columns of weights finds those columns of all tokens side by side. */
+/* One block of MB_ACT_Q8. Blocks lie in the order in which kernels read them: for every MB_ACT_TILE tokens (the last tile may
+ * have fewer), for every 32 columns, for every token of the tile. mb_act_at() is the index. */
 struct mb_act_block {
     int8_t q[32];
-    float d;       /* x is about d * q: mb_quant_8() */
-    float sum;     /* d * (sum of q): offsets and minima of weights are multiplied by it */
-    float half[2]; /* the same of q[0..15] and q[16..31] */
+    float d;             /* x is about d * q: mb_quant_8() */
+    float sum;           /* d * (sum of q): offsets and minima of weights are multiplied by it */
+    float half[2];       /* the same of q[0..15] and q[16..31] */
+    int16_t pairs[3][2]; /* sums of q where the column is 0 or 1, and 2 or 3, modulo 4: in q[0..15], q[16..31], all */
+    int32_t reserved;    /* 0; a block fills one line of the cache */
 };
 
 #define MB_ACT_ALIGN 64
+#define MB_ACT_TILE  4
+
+/* Where the block of columns 32 b to 32 b + 31 of token t is, of n_blocks and n_tokens. */
+static inline size_t mb_act_at(size_t n_blocks, size_t n_tokens, size_t b, size_t t)
+{
+    size_t first = t / MB_ACT_TILE * MB_ACT_TILE, width = n_tokens - first < MB_ACT_TILE ? n_tokens - first : MB_ACT_TILE;
+    return first * n_blocks + b * width + t - first;
+}
 
 /* Bytes of n_tokens rows of n_cols activations in that form; n_cols is a multiple of 32 for MB_ACT_Q8. */
 size_t mb_act_bytes(enum mb_act act, size_t n_cols, size_t n_tokens);
@@ -47,7 +57,7 @@ static inline size_t mb_prepare_units(const struct mb_prepare *op)
 }
 
 /* Write units begin <= u < end. MB_ACT_F32: row t, [n_cols] floats, at t * n_cols. MB_ACT_Q8: as above, q and d by
- * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 1.5. */
+ * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 2. */
 typedef void mb_prepare_fn(const struct mb_prepare *op, size_t begin, size_t end);
 
 /* Row r of the weights, n_cols elements of type, starts at weights + r * row_bytes, in one of two orders:
@@ -90,16 +100,17 @@ int mb_pack_can(uint32_t type);
 /* Bring rows [begin, end) of a matrix of n_rows from file order (at from) into packed order (at to, the same offsets).
  *   rows       in   rows of a group: the pack_rows of the kernels that will read it, 1..64
  *   begin, end in   multiples of rows; end may also be n_rows
- * A group is a sequence of blocks, each rows times as long as one block. Within it the fields of the block keep their order;
- * field by field, its units (4 bytes of quants, or one scale) are interleaved: unit 0 of all rows, unit 1 of all rows, and so on.
- * So lane r of a vector of 4-byte units belongs to row r, and no sum across lanes is needed.
+ * A group is a sequence of blocks, each rows times as long as one block. Within it the units of the block's fields (4 bytes,
+ * or one scale) are interleaved: a unit of all rows, the next unit of all rows, and so on. So lane r of a vector of 4-byte
+ * units belongs to row r, and no sum across lanes is needed.
  * from and to must not overlap. Reads and writes (end - begin) * row_bytes. */
 void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
              size_t end);
 
-/* Fields of a block in order, for kernels that interleave on the way: n_units units of unit bytes each; unit 0 ends them. */
+/* The fields of a block, for kernels that interleave on the way: n_units units of `unit` bytes each (0 ends them), from byte
+ * `from` of a row's block on; unit i of a row stands at rows * (to + i * step * unit) + row * unit. */
 struct mb_pack_field {
-    uint8_t unit, n_units;
+    uint8_t from, unit, n_units, to, step;
 };
 const struct mb_pack_field *mb_pack_fields(uint32_t type);
 

@@ -7,8 +7,8 @@
 
 #include <math.h>
 
-/* mb_quant_8() of 32 floats; the bytes are stored in order, the sums of their halves returned. */
-static float quant_8(int8_t *to, const float *from, int sums[2])
+/* mb_quant_8() of 32 floats. */
+static float quant_8(int8_t *to, const float *from)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
     __m256 x[4];
@@ -23,7 +23,6 @@ static float quant_8(int8_t *to, const float *from, int sums[2])
     float max = mb_f32_of_bits((uint32_t)_mm_cvtsi128_si32(m));
     if (!(max >= 0x1p-100f && max < INFINITY)) {
         memset(to, 0, 32);
-        sums[0] = sums[1] = 0;
         return max < 1 ? 0 : NAN;
     }
     __m256 inverse = _mm256_set1_ps(127 / max);
@@ -34,12 +33,25 @@ static float quant_8(int8_t *to, const float *from, int sums[2])
     __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     bytes = _mm256_permutevar8x32_epi32(bytes, order);
     _mm256_storeu_si256((__m256i *)(void *)to, bytes);
-    /* Sums of eight bytes, made positive by 128. */
-    __m256i by_8 = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
-    __m128i a = _mm256_castsi256_si128(by_8), b = _mm256_extracti128_si256(by_8, 1);
-    sums[0] = _mm_cvtsi128_si32(a) + _mm_extract_epi16(a, 4) - 16 * 128;
-    sums[1] = _mm_cvtsi128_si32(b) + _mm_extract_epi16(b, 4) - 16 * 128;
     return max / 127;
+}
+
+/* The sums of a block from its bytes. */
+static void fill_sums(struct mb_act_block *x)
+{
+    __m256i q = _mm256_loadu_si256((const __m256i *)(const void *)x->q);
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q); /* 8 of each half, even and odd in turn */
+    pairs = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
+    pairs = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0xb1));
+    __m128i low = _mm256_castsi256_si128(pairs), high = _mm256_extracti128_si256(pairs, 1);
+    _mm_storel_epi64((__m128i *)(void *)x->pairs, _mm_unpacklo_epi32(low, high));
+    __m128i both = _mm_add_epi16(low, high);
+    int last = _mm_cvtsi128_si32(both);
+    memcpy(x->pairs[2], &last, sizeof last);
+    for (int h = 0; h < 2; h++)
+        x->half[h] = x->d * (float)(x->pairs[h][0] + x->pairs[h][1]);
+    x->sum = x->d * (float)(x->pairs[2][0] + x->pairs[2][1]);
+    x->reserved = 0;
 }
 
 static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
@@ -50,12 +62,9 @@ static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
     }
     size_t per_token = op->n_cols / 32, token = begin / per_token, block = begin % per_token;
     for (size_t u = begin; u < end; u++) {
-        struct mb_act_block *to = (struct mb_act_block *)op->to + block * op->n_tokens + token;
-        int sums[2];
-        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32, sums);
-        to->sum = to->d * (float)(sums[0] + sums[1]);
-        to->half[0] = to->d * (float)sums[0];
-        to->half[1] = to->d * (float)sums[1];
+        struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
+        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32);
+        fill_sums(to);
         if (++block == per_token) {
             block = 0;
             token++;
@@ -75,10 +84,8 @@ static void store_f16(void *to, const float *from, size_t n)
 static void store_q8_0(void *to, const float *from, size_t n)
 {
     struct mb_block_q8_0 *block = to;
-    for (size_t b = 0; b < n / 32; b++, from += 32) {
-        int sums[2];
-        block[b].d = mb_f16_of_f32(quant_8(block[b].qs, from, sums));
-    }
+    for (size_t b = 0; b < n / 32; b++, from += 32)
+        block[b].d = mb_f16_of_f32(quant_8(block[b].qs, from));
 }
 
 void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels)

@@ -1,255 +1,252 @@
 /* SPDX-License-Identifier: MIT */
-/* Matrix products of packed weights (mb_pack()) with 8-bit activations, written once over the vectors of lanes_<set>.h, which is
- * included before. A lane is a row, so one vector holds four columns of LANES rows. For 32 columns a type unpacks its quants to
- * eight vectors of bytes, and its scales to one float per row; then every token of the tile multiplies them with its activations,
- * and y += scale * d * (sum of w * q) + bias * sum. For one token the tile lives in registers. */
+/* Matrix products of packed weights (mb_pack()) with 8-bit activations, written once over the vectors of lanes_<set>.h,
+ * which is included before. A lane is a row, so one vector holds four columns of LANES rows.
+ *
+ * A weight is d * s * (q - centre) + m * min: d and m are floats of the block, s and min small integers of 32 or 16 of its
+ * columns, and 1 where a block is 32 columns. Integers stay integers for 32 columns:
+ * y += d * sum of x.d * (sum of s * (q - centre) * x.q) + m * sum of min * x.sum.
+ *
+ * One token: the quants are multiplied as they are unpacked. More: quants and scales of 256 columns are unpacked once to
+ * the first-level cache and multiplied by all tokens, a tile at a time. */
 #ifndef MB_MATMUL_PACKED_H
 #define MB_MATMUL_PACKED_H
 
-/* Tokens that share one unpacking. */
-#define TILE_TOKENS 64
+/* Columns that are worked on at a time, and the bytes that they can have in LANES rows. */
+#define PART_COLS  256
+#define PART_BYTES (LANES * PART_COLS * 17 / 16)
 
-struct tile {
-    const struct mb_act_block *x; /* of the next 32 columns, first token of the tile */
-    size_t x_stride;              /* blocks from one 32 columns to the next */
-    size_t n_tokens;
-    vf *y; /* [n_tokens] sums so far */
+/* What a type is like. The compiler sees constants. */
+struct kind {
+    int steps;     /* times 32 columns in a block: 1 or 8; 8 have integer scales */
+    int halves;    /* 2: scales by 16 columns, not by 32 */
+    int flushes;   /* 2: sums of 32 columns could overflow, those of 16 cannot; 2 if halves is */
+    int is_signed; /* signed quants; else up to 63 */
+    int centre;    /* the quant that stands for 0 */
+    int has_min;
+    int sub, pairs; /* see span_fn */
 };
 
-/* Columns of one scale: 32 or 16 of w[8]. bias is read only if it is not 0 (has_bias). */
-INLINE void multiply32(struct tile *tile, const vi *w, vf scale, int has_bias, vf bias, enum range range)
+/* Of one block of LANES rows. s is in the form that multiplies sums; both are by 32 or by 16 columns. */
+struct scales {
+    vf d, m;
+    vi s[16];
+    vf min[16];
+};
+
+/* Fill in what the kind has. */
+typedef void scales_fn(struct scales *to, const char *at);
+
+/* Quants of span p, the j-th step of a walk over it: each load is used for all columns that it has bits of. A span has
+ * kind.sub * 32 columns. kind.pairs: w[0] and w[1] are columns 4 j and 4 j + 16 to +3 of the 32, j < 4. Otherwise w[u] is
+ * columns 4 j to 4 j + 3 of 32 columns u of the span, j < 8. */
+typedef void span_fn(vi *w, const char *at, int p, int j);
+
+/* ---- types ---- */
+
+/* Low and high nibbles. */
+INLINE void nibbles(vi *w, const char *at)
 {
-    for (size_t t = 0; t < tile->n_tokens; t++) {
-        const struct mb_act_block *x = tile->x + t;
-        vf y = fma3(to_float(dot32(w, x->q, range)), times(scale, all(x->d)), tile->y[t]);
-        tile->y[t] = has_bias ? fma3(bias, all(x->sum), y) : y;
-    }
-    tile->x += tile->x_stride;
+    vi v = load(at);
+    w[0] = bits(v, 0, 15);
+    w[1] = bits(v, 4, 15);
 }
 
-INLINE void multiply16(struct tile *tile, const vi *w, const vf *scale, const vf *bias, enum range range)
+INLINE void scales_d(struct scales *to, const char *at)
 {
-    for (size_t t = 0; t < tile->n_tokens; t++) {
-        const struct mb_act_block *x = tile->x + t;
-        vf y = tile->y[t];
-        for (int h = 0; h < 2; h++) {
-            y = fma3(to_float(dot16(w + 4 * h, x->q + 16 * h, range)), times(scale[h], all(x->d)), y);
-            y = fma3(bias[h], all(x->half[h]), y);
-        }
-        tile->y[t] = y;
-    }
-    tile->x += tile->x_stride;
+    to->d = load_f16(at);
 }
 
-/* Signed weights. */
-INLINE void multiply_signed(struct tile *tile, const vi *w, vf scale)
+INLINE void scales_d_m(struct scales *to, const char *at)
 {
-    multiply32(tile, w, scale, S8_OFFSET != 0, times(scale, all(-S8_OFFSET)), S8);
+    to->d = load_f16(at);
+    to->m = load_f16(at + LANES * 2);
 }
 
-/* Low nibbles are the first 16 columns, high nibbles the others. */
-INLINE void nibbles(vi *w, const char *qs)
+INLINE void span_q4_0(vi *w, const char *at, int p, int j)
 {
-    for (int i = 0; i < 4; i++) {
-        vi v = load(qs + i * LANES * 4);
-        w[i] = bits(v, 0, 15);
-        w[i + 4] = bits(v, 4, 15);
-    }
+    (void)p;
+    nibbles(w, at + LANES * (2 + 4 * j));
 }
 
-INLINE void nibble_values(vi *w, const char *qs, const int8_t *table)
+INLINE void span_q4_1(vi *w, const char *at, int p, int j)
 {
-    nibbles(w, qs);
-    for (int i = 0; i < 8; i++)
-        w[i] = look_up(table, w[i]);
+    (void)p;
+    nibbles(w, at + LANES * (4 + 4 * j));
 }
 
-/* Their fifth bits: bit i of a lane belongs to column i. */
-INLINE void add_fifths(vi *w, vi qh)
+/* Nibbles after the fifth bits, of which bit i belongs to column i. */
+INLINE void nibbles_and_fifth(vi *w, const char *at, int j)
 {
-    for (int i = 0; i < 8; i++)
-        w[i] = either(w[i], spread_to_16(lane_bits(qh, 4 * i, 15)));
+    vi fifth = load(at);
+    nibbles(w, at + LANES * (4 + 4 * j));
+    w[0] = either(w[0], spread_to_16(fifth, j));
+    w[1] = either(w[1], spread_to_16(fifth, j + 4));
 }
 
-INLINE void block_q4_0(struct tile *tile, const char *at)
+INLINE void span_q5_0(vi *w, const char *at, int p, int j)
 {
-    vi w[8];
-    vf d = load_f16(at);
-    nibbles(w, at + LANES * 2);
-    multiply32(tile, w, d, 1, times(d, all(-8)), U4);
+    (void)p;
+    nibbles_and_fifth(w, at + LANES * 2, j);
 }
 
-INLINE void block_q4_1(struct tile *tile, const char *at)
+INLINE void span_q5_1(vi *w, const char *at, int p, int j)
 {
-    vi w[8];
-    nibbles(w, at + LANES * 4);
-    multiply32(tile, w, load_f16(at), 1, load_f16(at + LANES * 2), U4);
+    (void)p;
+    nibbles_and_fifth(w, at + LANES * 4, j);
 }
 
-INLINE void block_q5_0(struct tile *tile, const char *at)
+INLINE void span_q8_0(vi *w, const char *at, int p, int j)
 {
-    vi w[8];
-    vf d = load_f16(at);
-    nibbles(w, at + LANES * 6);
-    add_fifths(w, load(at + LANES * 2));
-    multiply32(tile, w, d, 1, times(d, all(-16)), U5);
+    (void)p;
+    w[0] = offset_s8(load(at + LANES * (2 + 4 * j)));
 }
 
-INLINE void block_q5_1(struct tile *tile, const char *at)
+INLINE void nibbles_iq4(vi *w, const char *at)
 {
-    vi w[8];
-    nibbles(w, at + LANES * 8);
-    add_fifths(w, load(at + LANES * 4));
-    multiply32(tile, w, load_f16(at), 1, load_f16(at + LANES * 2), U5);
+    nibbles(w, at);
+    w[0] = look_up(values_iq4_nl, w[0]);
+    w[1] = look_up(values_iq4_nl, w[1]);
 }
 
-INLINE void block_q8_0(struct tile *tile, const char *at)
+INLINE void span_iq4_nl(vi *w, const char *at, int p, int j)
 {
-    vi w[8];
-    for (int i = 0; i < 8; i++)
-        w[i] = offset_s8(load(at + LANES * (2 + 4 * i)));
-    multiply_signed(tile, w, load_f16(at));
+    (void)p;
+    nibbles_iq4(w, at + LANES * (2 + 4 * j));
 }
 
-INLINE void block_iq4_nl(struct tile *tile, const char *at)
+INLINE void scales_mxfp4(struct scales *to, const char *at)
 {
-    vi w[8];
-    nibble_values(w, at + LANES * 2, values_iq4_nl);
-    multiply_signed(tile, w, load_f16(at));
+    to->d = e8m0_half(load_u8(at));
 }
 
-INLINE void block_mxfp4(struct tile *tile, const char *at)
+INLINE void span_mxfp4(vi *w, const char *at, int p, int j)
 {
     static const int8_t values_plus_12[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-    vi w[8];
-    vf d = e8m0_half(load_u8(at));
-    nibble_values(w, at + LANES, values_plus_12);
-    multiply32(tile, w, d, 1, times(d, all(-12)), U5);
+    (void)p;
+    nibbles(w, at + LANES * (1 + 4 * j));
+    w[0] = look_up(values_plus_12, w[0]);
+    w[1] = look_up(values_plus_12, w[1]);
 }
 
-INLINE void block_iq4_xs(struct tile *tile, const char *at)
+/* Six bits each, 32 is 0: low nibbles of four bytes, and 16 bits with the high ones. */
+INLINE void scales_iq4_xs(struct scales *to, const char *at)
 {
-    vf d = load_f16(at);
     vi high = load_u16(at + LANES * 2), low = load(at + LANES * 4);
+    to->d = load_f16(at);
     UNROLL
     for (int k = 0; k < 8; k++) {
-        vi w[8], scale = either(lane_bits(low, 4 * k, 15), lane_shift_left(lane_bits(high, 2 * k, 3), 4));
-        nibble_values(w, at + LANES * (8 + 16 * k), values_iq4_nl);
-        multiply_signed(tile, w, times(d, to_float(lane_add(scale, -32))));
+        vi s = either(lane_bits(low, 4 * k, 15), lane_shift_left(lane_bits(high, 2 * k, 3), 4));
+        to->s[k] = scale_byte(minus(s, 32), 0);
     }
 }
 
-/* Scales and minima of Q4_K and Q5_K, four sub-blocks in the bytes of a lane: [0] of 0..3, [1] of 4..7. */
-INLINE void scales_k4(const char *at, vi *scale, vi *min)
+INLINE void span_iq4_xs(vi *w, const char *at, int p, int j)
 {
-    vi a = load(at), b = load(at + LANES * 4), c = load(at + LANES * 8);
-    scale[0] = bits(a, 0, 63);
-    min[0] = bits(b, 0, 63);
-    scale[1] = either(bits(c, 0, 15), bits(a, 2, 0x30));
-    min[1] = either(bits(c, 4, 15), bits(b, 2, 0x30));
+    nibbles_iq4(w, at + LANES * (8 + 16 * p + 4 * j));
 }
 
-/* Bit k of each byte, moved to bit `to`. */
-INLINE vi bit_of(vi v, int k, int to)
+/* Q4_K and Q5_K, six bits each: four scales in the bytes of a lane, then four more, and minima likewise. */
+INLINE void scales_k4(struct scales *to, const char *at)
 {
-    return k < to ? bits_left(v, to - k, 1 << to) : bits(v, k - to, 1 << to);
-}
-
-INLINE void block_q4_k(struct tile *tile, const char *at)
-{
-    vf d = load_f16(at), minus_dmin = times(load_f16(at + LANES * 2), all(-1));
-    vi scale[2], min[2];
-    scales_k4(at + LANES * 4, scale, min);
-    const char *qs = at + LANES * 16;
+    vi a = load(at + LANES * 4), b = load(at + LANES * 8), c = load(at + LANES * 12);
+    const vi s[2] = {bits(a, 0, 63), either(bits(c, 0, 15), bits(a, 2, 0x30))};
+    const vi min[2] = {bits(b, 0, 63), either(bits(c, 4, 15), bits(b, 2, 0x30))};
+    to->d = load_f16(at);
+    to->m = times(load_f16(at + LANES * 2), all(-1));
     UNROLL
     for (int k = 0; k < 8; k++) {
-        vi w[8];
-        for (int i = 0; i < 8; i++)
-            w[i] = bits(load(qs + LANES * (k / 2 * 32 + 4 * i)), k % 2 * 4, 15);
-        multiply32(tile, w, times(d, to_float(lane_bits(scale[k / 4], k % 4 * 8, 255))), 1,
-                   times(minus_dmin, to_float(lane_bits(min[k / 4], k % 4 * 8, 255))), U4);
+        to->s[k] = scale_byte(s[k / 4], k % 4);
+        to->min[k] = to_float(lane_bits(min[k / 4], k % 4 * 8, 255));
     }
 }
 
-INLINE void block_q5_k(struct tile *tile, const char *at)
+INLINE void span_q4_k(vi *w, const char *at, int p, int j)
 {
-    vf d = load_f16(at), minus_dmin = times(load_f16(at + LANES * 2), all(-1));
-    vi scale[2], min[2];
-    scales_k4(at + LANES * 4, scale, min);
-    const char *qh = at + LANES * 16, *qs = at + LANES * 48;
+    nibbles(w, at + LANES * (16 + 32 * p + 4 * j));
+}
+
+/* Bits 2 p and 2 p + 1 of the bytes that come before the nibbles. */
+INLINE void span_q5_k(vi *w, const char *at, int p, int j)
+{
+    vi fifth = shift_right(load(at + LANES * (16 + 4 * j)), 2 * p);
+    nibbles(w, at + LANES * (48 + 32 * p + 4 * j));
+    w[0] = either(w[0], bits_left(fifth, 4, 16));
+    w[1] = either(w[1], bits_left(fifth, 3, 16));
+}
+
+INLINE void scales_q6_k(struct scales *to, const char *at)
+{
+    to->d = load_f16(at);
     UNROLL
-    for (int k = 0; k < 8; k++) {
-        vi w[8];
-        for (int i = 0; i < 8; i++)
-            w[i] = either(bits(load(qs + LANES * (k / 2 * 32 + 4 * i)), k % 2 * 4, 15), bit_of(load(qh + LANES * 4 * i), k, 4));
-        multiply32(tile, w, times(d, to_float(lane_bits(scale[k / 4], k % 4 * 8, 255))), 1,
-                   times(minus_dmin, to_float(lane_bits(min[k / 4], k % 4 * 8, 255))), U5);
+    for (int i = 0; i < 4; i++) {
+        vi s = load(at + LANES * (2 + 4 * i));
+        UNROLL
+        for (int k = 0; k < 4; k++)
+            to->s[4 * i + k] = scale_byte(s, k);
     }
 }
 
-INLINE void block_q6_k(struct tile *tile, const char *at)
+/* Of 128 columns: nibbles of 0..31 and 64..95, of 32..63 and 96..127, and two high bits of each. */
+INLINE void span_q6_k(vi *w, const char *at, int p, int j)
 {
-    vf d = load_f16(at + LANES * 208);
+    at += LANES * (18 + 96 * p + 12 * j);
+    vi a = load(at), b = load(at + LANES * 4), high = load(at + LANES * 8);
+    w[0] = either(bits(a, 0, 15), bits_left(high, 4, 0x30));
+    w[1] = either(bits(b, 0, 15), bits_left(high, 2, 0x30));
+    w[2] = either(bits(a, 4, 15), bits(high, 0, 0x30));
+    w[3] = either(bits(b, 4, 15), bits(high, 2, 0x30));
+}
+
+/* Six bits each, 32 is 0, four in the bytes of a lane. */
+INLINE void scales_q3_k(struct scales *to, const char *at)
+{
+    vi a = load(at + LANES * 2), b = load(at + LANES * 6), c = load(at + LANES * 10);
+    const vi s[4] = {either(bits(a, 0, 15), bits_left(c, 4, 0x30)), either(bits(b, 0, 15), bits_left(c, 2, 0x30)),
+                     either(bits(a, 4, 15), bits(c, 0, 0x30)), either(bits(b, 4, 15), bits(c, 2, 0x30))};
+    to->d = load_f16(at);
     UNROLL
-    for (int k = 0; k < 8; k++) { /* 32 columns: two bits of every byte of qh, a nibble of half the bytes of ql */
-        vi w[8];
-        for (int i = 0; i < 8; i++) {
-            vi low = bits(load(at + LANES * (k / 4 * 64 + k % 2 * 32 + 4 * i)), k % 4 / 2 * 4, 15);
-            vi high = load(at + LANES * (128 + k / 4 * 32 + 4 * i));
-            w[i] = either(low, k % 4 < 2 ? bits_left(high, 4 - k % 4 * 2, 0x30) : bits(high, k % 4 * 2 - 4, 0x30));
+    for (int i = 0; i < 4; i++) {
+        vi centred = minus(s[i], 32);
+        UNROLL
+        for (int k = 0; k < 4; k++)
+            to->s[4 * i + k] = scale_byte(centred, k);
+    }
+}
+
+/* Two bits for each 32 columns of 128, and bit 4 p + u of the bytes that come before. */
+INLINE void span_q3_k(vi *w, const char *at, int p, int j)
+{
+    vi high = shift_right(load(at + LANES * (14 + 4 * j)), 4 * p), low = load(at + LANES * (46 + 32 * p + 4 * j));
+    w[0] = either(bits(low, 0, 3), bits_left(high, 2, 4));
+    w[1] = either(bits(low, 2, 3), bits_left(high, 1, 4));
+    w[2] = either(bits(low, 4, 3), bits(high, 0, 4));
+    w[3] = either(bits(low, 6, 3), bits(high, 1, 4));
+}
+
+/* Nibbles: scales, and minima above them. */
+INLINE void scales_q2_k(struct scales *to, const char *at)
+{
+    to->d = load_f16(at);
+    to->m = times(load_f16(at + LANES * 2), all(-1));
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        vi both = load(at + LANES * (4 + 4 * i)), s = bits(both, 0, 15);
+        UNROLL
+        for (int k = 0; k < 4; k++) {
+            to->s[4 * i + k] = scale_byte(s, k);
+            to->min[4 * i + k] = to_float(lane_bits(both, 8 * k + 4, 15));
         }
-        vf scale[2], bias[2];
-        for (int h = 0; h < 2; h++) {
-            scale[h] = times(d, to_float(load_i8(at + LANES * (192 + 2 * k + h))));
-            bias[h] = times(scale[h], all(-32));
-        }
-        multiply16(tile, w, scale, bias, U6);
     }
 }
 
-INLINE void block_q3_k(struct tile *tile, const char *at)
+INLINE void span_q2_k(vi *w, const char *at, int p, int j)
 {
-    vf d = load_f16(at + LANES * 108);
-    vi a = load(at + LANES * 96), b = load(at + LANES * 100), c = load(at + LANES * 104);
-    /* Four scales in the bytes of a lane. */
-    const vi scales[4] = {either(bits(a, 0, 15), bits_left(c, 4, 0x30)), either(bits(b, 0, 15), bits_left(c, 2, 0x30)),
-                          either(bits(a, 4, 15), bits(c, 0, 0x30)), either(bits(b, 4, 15), bits(c, 2, 0x30))};
-    UNROLL
-    for (int k = 0; k < 8; k++) {
-        vi w[8];
-        for (int i = 0; i < 8; i++)
-            w[i] = either(bits(load(at + LANES * (32 + k / 4 * 32 + 4 * i)), k % 4 * 2, 3),
-                          bit_of(load(at + LANES * 4 * i), k, 2));
-        vf scale[2], bias[2];
-        for (int h = 0; h < 2; h++) {
-            scale[h] = times(d, to_float(lane_add(lane_bits(scales[k / 2], (k % 2 * 2 + h) * 8, 255), -32)));
-            bias[h] = times(scale[h], all(-4));
-        }
-        multiply16(tile, w, scale, bias, U4);
-    }
-}
-
-INLINE void block_q2_k(struct tile *tile, const char *at)
-{
-    vf d = load_f16(at + LANES * 80), minus_dmin = times(load_f16(at + LANES * 82), all(-1));
-    UNROLL
-    for (int k = 0; k < 8; k++) {
-        vi w[8];
-        for (int i = 0; i < 8; i++)
-            w[i] = bits(load(at + LANES * (16 + k / 4 * 32 + 4 * i)), k % 4 * 2, 3);
-        vf scale[2], bias[2];
-        for (int h = 0; h < 2; h++) {
-            vi both = load_u8(at + LANES * (2 * k + h));
-            scale[h] = times(d, to_float(lane_bits(both, 0, 15)));
-            bias[h] = times(minus_dmin, to_float(lane_bits(both, 4, 15)));
-        }
-        multiply16(tile, w, scale, bias, U4);
-    }
+    vi v = load(at + LANES * (20 + 32 * p + 4 * j));
+    for (int u = 0; u < 4; u++)
+        w[u] = bits(v, 2 * u, 3);
 }
 
 /* ---- rows ---- */
-
-typedef void block_fn(struct tile *tile, const char *at);
 
 /* LANES rows, packed at `at`, or in file order from there. */
 struct rows {
@@ -259,47 +256,47 @@ struct rows {
     int packed;
 };
 
+/* Rows r to r + LANES, as far as they come before end. */
+static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
+{
+    return (struct rows){(const char *)op->weights + r * op->row_bytes, op->row_bytes, end - r < LANES ? end - r : LANES,
+                         op->packed && r + LANES <= op->n_rows};
+}
+
 /* Interleave one block of rows in file order, as mb_pack() does. A row that is missing is another time the last. */
-INLINE void interleave(char *to, const struct rows *rows, size_t offset, const struct mb_pack_field *field)
+static void interleave(char *to, const struct rows *rows, size_t offset, const struct mb_pack_field *field)
 {
     const char *from[LANES];
     for (size_t i = 0; i < LANES; i++)
         from[i] = rows->at + (i < rows->n ? i : rows->n - 1) * rows->row_bytes + offset;
     for (; field->unit; field++) {
+        char *at = to + LANES * field->to;
+        const char *in[LANES];
         size_t done = 0;
-        if (field->unit == 4)
-            done = interleave_words(to, from, field->n_units);
-        else if (field->unit == 1 && field->n_units == 16) {
-            interleave_16_bytes(to, from);
-            done = 16;
-        }
-        to += done * field->unit * LANES;
-        for (size_t i = done; i < field->n_units; i++)
-            for (size_t row = 0; row < LANES; row++, to += field->unit)
-                memcpy(to, from[row] + i * field->unit, field->unit);
         for (size_t row = 0; row < LANES; row++)
-            from[row] += (size_t)field->unit * field->n_units;
+            in[row] = from[row] + field->from;
+        if (field->unit == 4)
+            done = interleave_words(at, field->step, in, field->n_units);
+        for (size_t i = done; i < field->n_units; i++)
+            for (size_t row = 0; row < LANES; row++)
+                memcpy(at + LANES * i * field->step * field->unit + row * field->unit, in[row] + i * field->unit, field->unit);
     }
 }
 
-/* Columns that are interleaved at a time. */
-#define PART_COLS 256
-
-/* A buffer for them: LANES rows of 256 columns, 8.5 bits each at most. */
-#define PART_BYTES (LANES * PART_COLS * 17 / 16)
-
-/* Interleave n blocks of the rows, from block b on. */
-INLINE void interleave_part(char *to, const struct rows *rows, const struct mb_pack_field *fields, size_t block_bytes, size_t b,
-                            size_t n)
+/* n blocks from block b on, packed: where they are, or in the buffer. */
+static const char *part_at(char *buffer, const struct rows *rows, uint32_t type, size_t block_bytes, size_t b, size_t n)
 {
+    if (rows->packed)
+        return rows->at + b * block_bytes * LANES;
     for (size_t i = 0; i < rows->n; i++) /* the next part of every row */
         for (size_t k = 0; k < n * block_bytes; k += 64)
             __builtin_prefetch(rows->at + i * rows->row_bytes + (b + n) * block_bytes + k);
     for (size_t i = 0; i < n; i++)
-        interleave(to + i * block_bytes * LANES, rows, (b + i) * block_bytes, fields);
+        interleave(buffer + i * block_bytes * LANES, rows, (b + i) * block_bytes, mb_pack_fields(type));
+    return buffer;
 }
 
-INLINE void put(float *y, vf v, size_t n_rows)
+static void put(float *y, vf v, size_t n_rows)
 {
     float row[LANES];
     if (n_rows == LANES) {
@@ -310,118 +307,369 @@ INLINE void put(float *y, vf v, size_t n_rows)
     memcpy(y, row, n_rows * sizeof *y);
 }
 
-/* Rows r to r + LANES, as far as they come before end. */
-static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
+/* ---- one token ---- */
+
+/* One thread reads the memory faster as several streams that advance together, and when what comes next in each is asked for. */
+#define STREAMS     4
+#define AHEAD_BYTES 1024
+
+/* sum + quants * activations; signed ones are multiplied by the scale at once. */
+INLINE vi add_product(vi sum, vi w, const int8_t *q, vi s, struct kind kind)
 {
-    return (struct rows){(const char *)op->weights + r * op->row_bytes, op->row_bytes, end - r < LANES ? end - r : LANES,
-                         op->packed && r + LANES <= op->n_rows};
+    return kind.is_signed ? dot_signed(sum, w, four(q), s) : dot(sum, w, four(q));
 }
 
-/* One thread reads the memory faster as several streams, and when the next lines of each are asked for. On two Zen 3
- * cores Q4_0 ran
- * at 62 % of the speed of plain reads with one stream, 77 % with four, 97 % with four and a prefetch of 512 bytes. */
-#define STREAMS        4
-#define PREFETCH_BYTES 512
+/* What a sum of half h starts from, or of both if there is one flush. */
+INLINE vi begin_sum(const struct mb_act_block *x, int h, struct kind kind)
+{
+    return dot_begin(x, kind.flushes == 2 ? h : 2, kind.is_signed ? SIGNED_CENTRE : kind.centre);
+}
 
-/* One token: STREAMS parts of the rows in step, then what is left. */
-INLINE void decode(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin,
+/* total + s * sum, in lanes. */
+INLINE vi end_sum(vi total, vi sum, vi s, struct kind kind)
+{
+    return kind.is_signed ? dot_signed_end(total, sum, s) : dot_end(total, sum, s);
+}
+
+/* total + 32 columns x, as nibbles of two halves. */
+INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x)
+{
+    vi w[2], low = begin_sum(x, 0, kind), high = begin_sum(x, 1, kind);
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        __builtin_prefetch(at + AHEAD_BYTES + LANES * (16 * p + 4 * j));
+        span(w, at, p, j);
+        low = add_product(low, w[0], x->q + 4 * j, s, kind);
+        if (kind.flushes == 2)
+            high = add_product(high, w[1], x->q + 16 + 4 * j, s, kind);
+        else
+            low = add_product(low, w[1], x->q + 16 + 4 * j, s, kind);
+    }
+    vi sum = end_sum(zero(), low, s, kind);
+    if (kind.flushes == 2)
+        sum = end_sum(sum, high, s, kind);
+    return fma3(to_float(sum), all(x->d), total);
+}
+
+/* total + sub times 32 columns from x on. s: their scales. span_bytes: of one row. */
+INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
+                   size_t span_bytes)
+{
+    vi w[4], sum[4], whole[4];
+    for (int u = 0; u < kind.sub; u++)
+        whole[u] = zero();
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        for (int u = 0; u < kind.sub; u++)
+            if (h == 0 || kind.flushes == 2)
+                sum[u] = begin_sum(x + u, h, kind);
+        UNROLL
+        for (int j = 4 * h; j < 4 * h + 4; j++) {
+            for (size_t line = 0; line < LANES * span_bytes / 8 - 32; line += 64)
+                __builtin_prefetch(at + AHEAD_BYTES + LANES * span_bytes * (size_t)p + LANES * span_bytes / 8 * (size_t)j + line);
+            span(w, at, p, j);
+            for (int u = 0; u < kind.sub; u++)
+                sum[u] = add_product(sum[u], w[u], x[u].q + 4 * j, s[u * kind.halves], kind);
+        }
+        for (int u = 0; u < kind.sub; u++)
+            if (h == 1 || kind.flushes == 2)
+                whole[u] = end_sum(whole[u], sum[u], s[u * kind.halves + h * (kind.halves - 1)], kind);
+    }
+    for (int u = 0; u < kind.sub; u++)
+        total = fma3(to_float(whole[u]), all(x[u].d), total);
+    return total;
+}
+
+/* y + d * total + m * (sum of min * x.sum). */
+INLINE vf add_scaled(vf y, vf total, const struct scales *scales, struct kind kind, const struct mb_act_block *x)
+{
+    vf low = all(0);
+    y = fma3(scales->d, total, y);
+    if (!kind.has_min)
+        return y;
+    UNROLL
+    for (int i = 0; i < kind.steps * kind.halves; i++) {
+        vf x_sum = all(kind.halves == 2 ? x[i / 2].half[i % 2] : x[i].sum);
+        low = kind.steps == 1 ? x_sum : fma3(scales->min[i], x_sum, low);
+    }
+    return fma3(scales->m, low, y);
+}
+
+/* y[s] += block * x for n groups (a constant) at once, a span of every group in turn: the streams advance together. What is added
+ * in which order is the same as for more tokens, so results are equal bit for bit. */
+INLINE void add_blocks(vf *y, size_t n, scales_fn *fill, span_fn *span, struct kind kind, const char *const *at,
+                       size_t block_bytes, const struct mb_act_block *x)
+{
+    struct scales scales[STREAMS];
+    vf total[STREAMS];
+    ROLLED
+    for (size_t s = 0; s < n; s++) {
+        fill(&scales[s], at[s]);
+        total[s] = all(0);
+        if (kind.steps == 1) {
+            const vi ones = one();
+            total[s] = kind.pairs ? add_pairs(total[s], ones, span, kind, at[s], 0, x)
+                                  : add_span(total[s], &ones, span, kind, at[s], 0, x, block_bytes);
+            y[s] = add_scaled(y[s], total[s], &scales[s], kind, x);
+        } else
+            IN_MEMORY(scales);
+    }
+    if (kind.steps == 1)
+        return;
+    ROLLED
+    for (int p = 0; p < kind.steps / kind.sub; p++) {
+        const struct mb_act_block *here = x + p * kind.sub;
+        const size_t span_bytes = block_bytes * (size_t)kind.sub / (size_t)kind.steps;
+        ROLLED
+        for (size_t s = 0; s < n; s++) {
+            const vi *scale = scales[s].s + p * kind.sub * kind.halves;
+            total[s] = kind.pairs ? add_pairs(total[s], *scale, span, kind, at[s], p, here)
+                                  : add_span(total[s], scale, span, kind, at[s], p, here, span_bytes);
+        }
+    }
+    ROLLED
+    for (size_t s = 0; s < n; s++)
+        y[s] = add_scaled(y[s], total[s], &scales[s], kind, x);
+}
+
+/* STREAMS parts of the packed rows in step; then what is left, and rows in file order, group by group. */
+INLINE void decode(scales_fn *fill, span_fn *span, struct kind kind, size_t block_bytes, const struct mb_matmul *op, size_t begin,
                    size_t end)
 {
-    const struct mb_pack_field *fields = mb_pack_fields(op->type);
-    size_t n_blocks = op->n_cols / block_elements, n_groups = (end - begin + LANES - 1) / LANES, part = n_groups / STREAMS;
+    const size_t n_blocks = op->n_cols / 32 / (size_t)kind.steps, n_part = PART_COLS / 32 / (size_t)kind.steps;
+    const size_t n_whole = op->packed ? (end == op->n_rows ? end / LANES * LANES - begin : end - begin) / LANES : 0;
+    const size_t part = n_whole / STREAMS * LANES;
+    const char *at[STREAMS];
     char buffer[PART_BYTES];
-    for (size_t i = 0; i < part + n_groups % STREAMS; i++) {
-        size_t n_streams = i < part ? STREAMS : 1, first = i < part ? i : i + part * (STREAMS - 1);
-        struct rows rows[STREAMS];
-        vf sums[STREAMS];
-        for (size_t s = 0; s < n_streams; s++) {
-            rows[s] = rows_at(op, begin + (first + s * part) * LANES, end);
-            sums[s] = all(0);
+    vf y[STREAMS];
+    for (size_t r = begin; r < begin + part; r += LANES) {
+        for (size_t s = 0; s < STREAMS; s++) {
+            at[s] = (const char *)op->weights + (r + s * part) * op->row_bytes;
+            y[s] = all(0);
         }
-        for (size_t b = 0, n; b < n_blocks; b += n) {
-            n = PART_COLS / block_elements;
-            n = n_blocks - b < n ? n_blocks - b : n;
-            for (size_t s = 0; s < n_streams; s++) {
-                const char *at = rows[s].at + b * block_bytes * LANES;
-                struct tile tile = {(const struct mb_act_block *)op->x + b * (block_elements / 32), 1, 1, &sums[s]};
-                vf sum = sums[s];
-                tile.y = &sum;
-                if (rows[s].packed)
-                    for (size_t k = 0; k < n * block_bytes * LANES; k += 64)
-                        __builtin_prefetch(at + PREFETCH_BYTES + k);
-                else {
-                    interleave_part(buffer, &rows[s], fields, block_bytes, b, n);
-                    at = buffer;
-                }
-                for (size_t k = 0; k < n; k++)
-                    block(&tile, at + k * block_bytes * LANES);
-                sums[s] = sum;
+        const struct mb_act_block *x = op->x;
+        for (size_t b = 0; b < n_blocks; b++, x += kind.steps) {
+            add_blocks(y, STREAMS, fill, span, kind, at, block_bytes, x);
+            for (size_t s = 0; s < STREAMS; s++)
+                at[s] += block_bytes * LANES;
+        }
+        for (size_t s = 0; s < STREAMS; s++)
+            store(op->y + r + s * part, y[s]);
+    }
+    for (size_t r = begin + part * STREAMS; r < end; r += LANES) {
+        struct rows rows = rows_at(op, r, end);
+        const struct mb_act_block *x = op->x;
+        y[0] = all(0);
+        for (size_t b = 0; b < n_blocks; b++, x += kind.steps) {
+            at[0] = b % n_part ? at[0] + block_bytes * LANES
+                               : part_at(buffer, &rows, op->type, block_bytes, b, n_blocks - b < n_part ? n_blocks - b : n_part);
+            add_blocks(y, 1, fill, span, kind, at, block_bytes, x);
+        }
+        put(op->y + r, y[0], rows.n);
+    }
+}
+
+/* ---- more tokens ---- */
+
+/* PART_COLS columns, unpacked. */
+struct unpacked {
+    vi w[PART_COLS / 4];
+    struct scales scales[PART_COLS / 32]; /* one of each block */
+};
+
+INLINE void unpack(struct unpacked *to, scales_fn *fill, span_fn *span, struct kind kind, size_t block_bytes, const char *at,
+                   size_t n_blocks)
+{
+    vi *w = to->w;
+    for (size_t b = 0; b < n_blocks; b++, at += block_bytes * LANES) {
+        fill(&to->scales[b], at);
+        ROLLED
+        for (int p = 0; p < kind.steps / kind.sub; p++, w += 8 * kind.sub) {
+            for (int j = 0; j < (kind.pairs ? 4 : 8); j++) {
+                vi v[4];
+                span(v, at, p, j);
+                for (int u = 0; u < (kind.pairs ? 2 : kind.sub); u++)
+                    w[kind.pairs ? 4 * u + j : 8 * u + j] = v[u];
             }
         }
-        for (size_t s = 0; s < n_streams; s++)
-            put(op->y + begin + (first + s * part) * LANES, sums[s], rows[s].n);
     }
 }
 
-/* The product of some rows and tokens begin <= t < begin + n; y is that of the first row and token. */
-INLINE void product(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op,
-                    const struct rows *rows,
-                    size_t begin, size_t n, float *y)
+/* total[t] + 32 columns w of scales s times those of n tokens (a constant). Four tokens of 16 rows are what 16 registers of
+ * 32 bytes hold: 8 sums, 2 of weights, an activation. */
+INLINE void multiply_32(const vi *w, const vi *s, const struct mb_act_block *x, vf *total, size_t n, struct kind kind)
 {
-    const struct mb_pack_field *fields = mb_pack_fields(op->type);
-    size_t n_blocks = op->n_cols / block_elements;
-    char buffer[PART_BYTES];
-    vf sums[TILE_TOKENS];
-    struct tile tile = {(const struct mb_act_block *)op->x + begin, op->n_tokens, n, sums};
+    vi sum[MB_ACT_TILE], whole[MB_ACT_TILE];
     for (size_t t = 0; t < n; t++)
-        sums[t] = all(0);
-    for (size_t b = 0; b < n_blocks; b++) {
-        const char *at = rows->at + b * block_bytes * LANES;
-        if (!rows->packed) {
-            interleave(buffer, rows, b * block_bytes, fields);
-            at = buffer;
-        }
-        block(&tile, at);
+        whole[t] = zero();
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        for (size_t t = 0; t < n; t++)
+            if (h == 0 || kind.flushes == 2)
+                sum[t] = begin_sum(x + t, h, kind);
+        UNROLL
+        for (int i = 4 * h; i < 4 * h + 4; i++)
+            for (size_t t = 0; t < n; t++)
+                sum[t] = add_product(sum[t], w[i], x[t].q + 4 * i, s[0], kind);
+        for (size_t t = 0; t < n; t++)
+            if (h == 1 || kind.flushes == 2)
+                whole[t] = end_sum(whole[t], sum[t], s[h * (kind.halves - 1)], kind);
     }
     for (size_t t = 0; t < n; t++)
-        put(y + t * op->y_stride, sums[t], rows->n);
+        total[t] = fma3(to_float(whole[t]), all(x[t].d), total[t]);
 }
 
-/* Bytes of activations and of weights that are worked on together, so that both stay in a second-level cache of 512 KiB. */
-#define TILE_ACT_BYTES    (192 << 10)
+/* y[t] += part * x of the n tokens of a tile, n a constant. Blocks of the tile after this are asked for on the way. */
+INLINE void multiply(const struct unpacked *part, size_t n_blocks, const struct mb_act_block *x, size_t to_next_tile, vf *y,
+                     size_t n, struct kind kind)
+{
+    const vi *w = part->w, ones = one();
+    for (size_t b = 0; b < n_blocks; b++) {
+        const struct scales *scales = &part->scales[b];
+        vf total[MB_ACT_TILE], low[MB_ACT_TILE];
+        for (size_t t = 0; t < n; t++)
+            total[t] = low[t] = all(0);
+        ROLLED
+        for (int k = 0; k < kind.steps; k++, w += 8, x += n) {
+            for (size_t t = 0; t < n; t++)
+                __builtin_prefetch(x + to_next_tile + t);
+            multiply_32(w, kind.steps == 1 ? &ones : scales->s + k * kind.halves, x, total, n, kind);
+            for (int h = 0; h < kind.halves && kind.has_min; h++)
+                for (size_t t = 0; t < n; t++) {
+                    vf x_sum = all(kind.halves == 2 ? x[t].half[h] : x[t].sum);
+                    low[t] = kind.steps == 1 ? x_sum : fma3(scales->min[k * kind.halves + h], x_sum, low[t]);
+                }
+        }
+        for (size_t t = 0; t < n; t++) {
+            y[t] = fma3(scales->d, total[t], y[t]);
+            y[t] = kind.has_min ? fma3(scales->m, low[t], y[t]) : y[t];
+        }
+    }
+}
+
+/* Tokens that share one unpacking. */
+#define TOKENS_MAX 64
+
+/* n_blocks of the weights from column 32 * b on, times the tokens first <= t < first + n, first a multiple of MB_ACT_TILE. One
+ * copy for each kind: the types share them. */
+INLINE void multiply_all(const struct unpacked *part, size_t n_blocks, const struct mb_matmul *op, size_t b, size_t first,
+                         size_t n, vf *y, struct kind kind)
+{
+    const size_t n_x = op->n_cols / 32;
+    for (size_t t = 0; t < n; t += MB_ACT_TILE) {
+        const struct mb_act_block *x = (const struct mb_act_block *)op->x + mb_act_at(n_x, op->n_tokens, b, first + t);
+        size_t to_next_tile = t + MB_ACT_TILE < n ? n_x * MB_ACT_TILE : 0;
+        switch (n - t) {
+        case 1:
+            multiply(part, n_blocks, x, 0, y + t, 1, kind);
+            break;
+        case 2:
+            multiply(part, n_blocks, x, 0, y + t, 2, kind);
+            break;
+        case 3:
+            multiply(part, n_blocks, x, 0, y + t, 3, kind);
+            break;
+        default:
+            multiply(part, n_blocks, x, to_next_tile, y + t, 4, kind);
+        }
+    }
+}
+
+typedef void multiply_fn(const struct unpacked *part, size_t n_blocks, const struct mb_matmul *op, size_t b, size_t first,
+                         size_t n, vf *y);
+
+/* Bytes of activations and of weights that are worked on together: both shall stay in a second-level cache of 512 KiB. */
+#define TILE_ACT_BYTES    (256 << 10)
 #define TILE_WEIGHT_BYTES (128 << 10)
 
-/* More tokens: some rows stay in the cache while all tokens pass by, a tile of them at a time. */
-INLINE void prefill(block_fn *block, size_t block_bytes, size_t block_elements, const struct mb_matmul *op, size_t begin,
-                    size_t end)
+/* Some rows stay in the cache while all tokens pass by, a tile of them at a time. */
+INLINE void prefill(scales_fn *fill, span_fn *span, multiply_fn *multiply_part, struct kind kind, size_t block_bytes,
+                    const struct mb_matmul *op, size_t begin, size_t end)
 {
-    size_t n_tokens = TILE_ACT_BYTES / (op->n_cols / 32 * sizeof(struct mb_act_block)) / 8 * 8;
-    n_tokens = n_tokens < 8 ? 8 : n_tokens > TILE_TOKENS ? TILE_TOKENS : n_tokens;
-    size_t n_rows = TILE_WEIGHT_BYTES / op->row_bytes / LANES * LANES;
+    size_t n_blocks = op->n_cols / 32 / (size_t)kind.steps, n_rows = TILE_WEIGHT_BYTES / op->row_bytes / LANES * LANES;
+    size_t n_tokens = TILE_ACT_BYTES / (op->n_cols / 32 * sizeof(struct mb_act_block)) / MB_ACT_TILE * MB_ACT_TILE;
+    n_tokens = n_tokens < 2 * MB_ACT_TILE ? 2 * MB_ACT_TILE : n_tokens > TOKENS_MAX ? TOKENS_MAX : n_tokens;
     n_rows = n_rows < LANES ? LANES : n_rows;
+    char buffer[PART_BYTES];
+    struct unpacked part;
+    vf y[TOKENS_MAX];
     for (size_t first = begin; first < end; first += n_rows)
         for (size_t t = 0; t < op->n_tokens; t += n_tokens)
             for (size_t r = first; r < end && r < first + n_rows; r += LANES) {
                 struct rows rows = rows_at(op, r, end);
-                product(block, block_bytes, block_elements, op, &rows, t, op->n_tokens - t < n_tokens ? op->n_tokens - t
-                        : n_tokens,
-                        op->y + t * op->y_stride + r);
+                size_t n_here = op->n_tokens - t < n_tokens ? op->n_tokens - t : n_tokens;
+                for (size_t i = 0; i < n_here; i++)
+                    y[i] = all(0);
+                for (size_t b = 0, n; b < n_blocks; b += n) {
+                    n = PART_COLS / 32 / (size_t)kind.steps;
+                    n = n_blocks - b < n ? n_blocks - b : n;
+                    const char *at = part_at(buffer, &rows, op->type, block_bytes, b, n);
+                    unpack(&part, fill, span, kind, block_bytes, at, n);
+                    multiply_part(&part, n, op, b * (size_t)kind.steps, t, n_here, y);
+                }
+                for (size_t i = 0; i < n_here; i++)
+                    put(op->y + (t + i) * op->y_stride + r, y[i], rows.n);
             }
 }
 
-/* X(type, name, elements per block) */
-#define PACKED_TYPES(X)                                                                                                   \
-    X(Q4_0, q4_0, 32) X(Q4_1, q4_1, 32) X(Q5_0, q5_0, 32) X(Q5_1, q5_1, 32) X(Q8_0, q8_0, 32) X(Q2_K, q2_k, 256)          \
-    X(Q3_K, q3_k, 256) X(Q4_K, q4_k, 256) X(Q5_K, q5_k, 256) X(Q6_K, q6_k, 256) X(IQ4_NL, iq4_nl, 32)                     \
-    X(IQ4_XS, iq4_xs, 256) X(MXFP4, mxfp4, 32)
+/* ---- all types ---- */
 
-#define MATMUL(TYPE, name, elements)                                                     \
-    static void matmul_##name(const struct mb_matmul *op, size_t begin, size_t end)      \
-    {                                                                                    \
-        if (op->n_tokens == 1)                                                           \
-            decode(block_##name, sizeof(struct mb_block_##name), elements, op, begin, end); \
-        else                                                                             \
-            prefill(block_##name, sizeof(struct mb_block_##name), elements, op, begin, end); \
+/* X(name, steps, halves, flushes, is_signed, centre, has_min): the kinds that multiply differently */
+#define KINDS(X)               \
+    X(zero_8, 1, 1, 1, 0, 8, 0)   \
+    X(zero_12, 1, 1, 1, 0, 12, 0) \
+    X(zero_16, 1, 1, 1, 0, 16, 0) \
+    X(min_4, 1, 1, 1, 0, 0, 1)    \
+    X(min_5, 1, 1, 2, 0, 0, 1)    \
+    X(signed_1, 1, 1, 1, 1, 0, 0) \
+    X(signed_8, 8, 1, 1, 1, 0, 0) \
+    X(k2, 8, 2, 2, 0, 0, 1)       \
+    X(k3, 8, 2, 2, 0, 4, 0)       \
+    X(k4, 8, 1, 1, 0, 0, 1)       \
+    X(k5, 8, 1, 2, 0, 0, 1)       \
+    X(k6, 8, 2, 2, 0, 32, 0)
+
+#define KIND(name, steps, halves, flushes, is_signed, centre, has_min)                                                     \
+    static const struct kind kind_##name = {steps, halves, flushes, is_signed, centre, has_min, 1, 0};                     \
+    NOT_INLINE void multiply_##name(const struct unpacked *part, size_t n_blocks, const struct mb_matmul *op, size_t b,    \
+                                    size_t first, size_t n, vf *y)                                                         \
+    {                                                                                                                      \
+        multiply_all(part, n_blocks, op, b, first, n, y, kind_##name);                                                     \
+    }
+KINDS(KIND)
+#undef KIND
+
+INLINE struct kind walked(struct kind kind, int sub, int pairs)
+{
+    kind.sub = sub;
+    kind.pairs = pairs;
+    return kind;
+}
+
+/* X(type, name, scales, span, kind, sub, pairs) */
+#define PACKED_TYPES(X)                                           \
+    X(Q4_0, q4_0, scales_d, span_q4_0, zero_8, 1, 1)              \
+    X(Q4_1, q4_1, scales_d_m, span_q4_1, min_4, 1, 1)             \
+    X(Q5_0, q5_0, scales_d, span_q5_0, zero_16, 1, 1)             \
+    X(Q5_1, q5_1, scales_d_m, span_q5_1, min_5, 1, 1)             \
+    X(Q8_0, q8_0, scales_d, span_q8_0, signed_1, 1, 0)            \
+    X(Q2_K, q2_k, scales_q2_k, span_q2_k, k2, 4, 0)               \
+    X(Q3_K, q3_k, scales_q3_k, span_q3_k, k3, 4, 0)               \
+    X(Q4_K, q4_k, scales_k4, span_q4_k, k4, 2, 0)                 \
+    X(Q5_K, q5_k, scales_k4, span_q5_k, k5, 2, 0)                 \
+    X(Q6_K, q6_k, scales_q6_k, span_q6_k, k6, 4, 0)               \
+    X(IQ4_NL, iq4_nl, scales_d, span_iq4_nl, signed_1, 1, 1)      \
+    X(IQ4_XS, iq4_xs, scales_iq4_xs, span_iq4_xs, signed_8, 1, 1) \
+    X(MXFP4, mxfp4, scales_mxfp4, span_mxfp4, zero_12, 1, 1)
+
+#define MATMUL(TYPE, name, scales, span, kind, sub, pairs)                                       \
+    static void matmul_##name(const struct mb_matmul *op, size_t begin, size_t end)              \
+    {                                                                                            \
+        const size_t bytes = sizeof(struct mb_block_##name);                                     \
+        if (op->n_tokens == 1)                                                                   \
+            decode(scales, span, walked(kind_##kind, sub, pairs), bytes, op, begin, end);        \
+        else                                                                                     \
+            prefill(scales, span, multiply_##kind, walked(kind_##kind, sub, pairs), bytes, op, begin, end); \
     }
 PACKED_TYPES(MATMUL)
 #undef MATMUL
@@ -429,7 +677,7 @@ PACKED_TYPES(MATMUL)
 static void add_packed(struct mb_kernels *kernels)
 {
     kernels->pack_rows = LANES;
-#define ROW(TYPE, name, elements) kernels->matmul[MB_TYPE_##TYPE] = matmul_##name;
+#define ROW(TYPE, name, scales, span, kind, sub, pairs) kernels->matmul[MB_TYPE_##TYPE] = matmul_##name;
     PACKED_TYPES(ROW)
 #undef ROW
 }

@@ -22,14 +22,19 @@ void mb_prepare_ref(const struct mb_prepare *op, size_t begin, size_t end)
         size_t token = u / per_token, block = u % per_token;
         const float *from = op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32;
         if (op->act == MB_ACT_Q8) {
-            struct mb_act_block *to = (struct mb_act_block *)op->to + block * op->n_tokens + token;
+            struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
             to->d = mb_quant_8(to->q, from);
-            int sums[2] = {0};
+            int pairs[2][2] = {{0}};
             for (int i = 0; i < 32; i++)
-                sums[i / 16] += to->q[i];
-            to->sum = to->d * (float)(sums[0] + sums[1]);
-            for (int h = 0; h < 2; h++)
-                to->half[h] = to->d * (float)sums[h];
+                pairs[i / 16][i / 2 % 2] += to->q[i];
+            for (int h = 0; h < 2; h++) {
+                to->half[h] = to->d * (float)(pairs[h][0] + pairs[h][1]);
+                to->pairs[0][h] = (int16_t)pairs[0][h];
+                to->pairs[1][h] = (int16_t)pairs[1][h];
+                to->pairs[2][h] = (int16_t)(pairs[0][h] + pairs[1][h]);
+            }
+            to->sum = to->d * (float)(to->pairs[2][0] + to->pairs[2][1]);
+            to->reserved = 0;
         } else {
             size_t n = op->n_cols - block * 32 < 32 ? op->n_cols - block * 32 : 32;
             memcpy((float *)op->to + token * op->n_cols + block * 32, from, n * sizeof *from);
@@ -42,7 +47,7 @@ static double activation(const struct mb_matmul *op, enum mb_act act, size_t t, 
 {
     if (act == MB_ACT_F32)
         return ((const float *)op->x)[t * op->n_cols + c];
-    const struct mb_act_block *block = (const struct mb_act_block *)op->x + c / 32 * op->n_tokens + t;
+    const struct mb_act_block *block = (const struct mb_act_block *)op->x + mb_act_at(op->n_cols / 32, op->n_tokens, c / 32, t);
     return (double)block->d * block->q[c % 32];
 }
 

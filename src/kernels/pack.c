@@ -4,24 +4,27 @@
 
 #include <assert.h>
 
-/* Three at most, and the end. */
-#define FIELDS_MAX 4
+#define FIELDS_MAX 9 /* and the end */
 
-/* Scales in units of their own size, quants four bytes at a time. */
+/* What kernels read first comes first, and then everything in the order in which they walk over it: memory is read as one stream.
+ * Scales in units of their own size, quants four bytes at a time. Q6_K: quants of 128 columns, two words of low bits and one of high
+ * bits in turn. */
 static const struct mb_pack_field fields[MB_TYPE_END][FIELDS_MAX] = {
-    [MB_TYPE_Q4_0] = {{2, 1}, {4, 4}},
-    [MB_TYPE_Q4_1] = {{2, 2}, {4, 4}},
-    [MB_TYPE_Q5_0] = {{2, 1}, {4, 5}},
-    [MB_TYPE_Q5_1] = {{2, 2}, {4, 5}},
-    [MB_TYPE_Q8_0] = {{2, 1}, {4, 8}},
-    [MB_TYPE_Q2_K] = {{1, 16}, {4, 16}, {2, 2}},
-    [MB_TYPE_Q3_K] = {{4, 27}, {2, 1}},
-    [MB_TYPE_Q4_K] = {{2, 2}, {4, 35}},
-    [MB_TYPE_Q5_K] = {{2, 2}, {4, 43}},
-    [MB_TYPE_Q6_K] = {{4, 48}, {1, 16}, {2, 1}},
-    [MB_TYPE_IQ4_NL] = {{2, 1}, {4, 4}},
-    [MB_TYPE_IQ4_XS] = {{2, 2}, {4, 33}},
-    [MB_TYPE_MXFP4] = {{1, 1}, {4, 4}},
+    [MB_TYPE_Q4_0] = {{0, 2, 1, 0, 1}, {2, 4, 4, 2, 1}},
+    [MB_TYPE_Q4_1] = {{0, 2, 2, 0, 1}, {4, 4, 4, 4, 1}},
+    [MB_TYPE_Q5_0] = {{0, 2, 1, 0, 1}, {2, 4, 5, 2, 1}},
+    [MB_TYPE_Q5_1] = {{0, 2, 2, 0, 1}, {4, 4, 5, 4, 1}},
+    [MB_TYPE_Q8_0] = {{0, 2, 1, 0, 1}, {2, 4, 8, 2, 1}},
+    [MB_TYPE_Q2_K] = {{80, 2, 2, 0, 1}, {0, 4, 4, 4, 1}, {16, 4, 16, 20, 1}},
+    [MB_TYPE_Q3_K] = {{108, 2, 1, 0, 1}, {96, 4, 3, 2, 1}, {0, 4, 24, 14, 1}},
+    [MB_TYPE_Q4_K] = {{0, 2, 2, 0, 1}, {4, 4, 35, 4, 1}},
+    [MB_TYPE_Q5_K] = {{0, 2, 2, 0, 1}, {4, 4, 43, 4, 1}},
+    [MB_TYPE_Q6_K] = {{208, 2, 1, 0, 1}, {192, 4, 4, 2, 1},
+                      {0, 4, 8, 18, 3}, {32, 4, 8, 22, 3}, {128, 4, 8, 26, 3},
+                      {64, 4, 8, 114, 3}, {96, 4, 8, 118, 3}, {160, 4, 8, 122, 3}},
+    [MB_TYPE_IQ4_NL] = {{0, 2, 1, 0, 1}, {2, 4, 4, 2, 1}},
+    [MB_TYPE_IQ4_XS] = {{0, 2, 2, 0, 1}, {4, 4, 33, 4, 1}},
+    [MB_TYPE_MXFP4] = {{0, 1, 1, 0, 1}, {1, 4, 4, 1, 1}},
 };
 
 const struct mb_pack_field *mb_pack_fields(uint32_t type)
@@ -45,9 +48,10 @@ void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_
             const char *in = (const char *)from + r * row_bytes + b * block_bytes;
             char *out = (char *)to + r * row_bytes + b * block_bytes * rows;
             for (const struct mb_pack_field *f = fields[type]; f->unit; f++)
-                for (size_t i = 0; i < f->n_units; i++, in += f->unit)
-                    for (size_t row = 0; row < rows; row++, out += f->unit)
-                        memcpy(out, in + row * row_bytes, f->unit);
+                for (size_t i = 0; i < f->n_units; i++)
+                    for (size_t row = 0; row < rows; row++)
+                        memcpy(out + (f->to + i * f->step * f->unit) * rows + row * f->unit,
+                               in + row * row_bytes + f->from + i * f->unit, f->unit);
         }
     memcpy((char *)to + r * row_bytes, (const char *)from + r * row_bytes, (end - r) * row_bytes);
 }
