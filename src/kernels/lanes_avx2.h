@@ -16,7 +16,8 @@
 
 #include <immintrin.h>
 
-#define LANES        16
+#define LANES         16
+#define SUM_BITS      16 /* of the sums of dot(); 32: none of 32 columns overflows */
 #define SIGNED_CENTRE 0 /* what offset_s8() adds to signed weights */
 #define FLOAT_TOKENS  6 /* 12 sums, 2 registers of weights and an activation */
 
@@ -221,10 +222,11 @@ INLINE vi scale_byte(vi a, int i)
                  _mm256_srai_epi16(_mm256_shuffle_epi8(a.v[1], pick), 8)}};
 }
 
-INLINE vx four(const int8_t *q)
+/* Columns 4 i to 4 i + 3 of those at q. */
+INLINE vx four(const int8_t *q, int i)
 {
     int32_t word;
-    memcpy(&word, q, 4);
+    memcpy(&word, q + 4 * i, 4);
     return _mm256_set1_epi32(word);
 }
 
@@ -233,7 +235,7 @@ INLINE vi dot_begin(const struct mb_act_block *x, int part, int centre)
 {
     if (!centre)
         return zero();
-    __m256i v = _mm256_mullo_epi16(four((const int8_t *)x->pairs[part]), _mm256_set1_epi16((short)-centre));
+    __m256i v = _mm256_mullo_epi16(four((const int8_t *)x->pairs[part], 0), _mm256_set1_epi16((short)-centre));
     return (vi){{v, v}};
 }
 

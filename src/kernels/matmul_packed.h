@@ -19,7 +19,7 @@
 struct kind {
     int steps;     /* times 32 columns in a block: 1 or 8; 8 have integer scales */
     int halves;    /* 2: scales by 16 columns, not by 32 */
-    int flushes;   /* 2: sums of 32 columns could overflow, those of 16 cannot; 2 if halves is */
+    int flushes;   /* 2: sums of 32 columns could overflow 16 bits, those of 16 cannot; 2 if halves is */
     int is_signed; /* signed quants; else up to 63 */
     int centre;    /* the quant that stands for 0 */
     int has_min;
@@ -313,16 +313,22 @@ static void put(float *y, vf v, size_t n_rows)
 #define STREAMS     4
 #define AHEAD_BYTES 1024
 
-/* sum + quants * activations; signed ones are multiplied by the scale at once. */
-INLINE vi add_product(vi sum, vi w, const int8_t *q, vi s, struct kind kind)
+/* Are sums of 16 columns ended, and not those of 32? */
+INLINE int ends_halves(struct kind kind)
 {
-    return kind.is_signed ? dot_signed(sum, w, four(q), s) : dot(sum, w, four(q));
+    return SUM_BITS == 16 ? kind.flushes == 2 : kind.halves == 2;
+}
+
+/* sum + quants of columns 4 i to 4 i + 3 * activations; signed ones are multiplied by the scale at once. */
+INLINE vi add_product(vi sum, vi w, const struct mb_act_block *x, int i, vi s, struct kind kind)
+{
+    return kind.is_signed ? dot_signed(sum, w, four(x->q, i), s) : dot(sum, w, four(x->q, i));
 }
 
 /* What a sum of half h starts from, or of both if there is one flush. */
 INLINE vi begin_sum(const struct mb_act_block *x, int h, struct kind kind)
 {
-    return dot_begin(x, kind.flushes == 2 ? h : 2, kind.is_signed ? SIGNED_CENTRE : kind.centre);
+    return dot_begin(x, ends_halves(kind) ? h : 2, kind.is_signed ? SIGNED_CENTRE : kind.centre);
 }
 
 /* total + s * sum, in lanes. */
@@ -339,14 +345,14 @@ INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char 
     for (int j = 0; j < 4; j++) {
         __builtin_prefetch(at + AHEAD_BYTES + LANES * (16 * p + 4 * j));
         span(w, at, p, j);
-        low = add_product(low, w[0], x->q + 4 * j, s, kind);
-        if (kind.flushes == 2)
-            high = add_product(high, w[1], x->q + 16 + 4 * j, s, kind);
+        low = add_product(low, w[0], x, j, s, kind);
+        if (ends_halves(kind))
+            high = add_product(high, w[1], x, 4 + j, s, kind);
         else
-            low = add_product(low, w[1], x->q + 16 + 4 * j, s, kind);
+            low = add_product(low, w[1], x, 4 + j, s, kind);
     }
     vi sum = end_sum(zero(), low, s, kind);
-    if (kind.flushes == 2)
+    if (ends_halves(kind))
         sum = end_sum(sum, high, s, kind);
     return fma3(to_float(sum), all(x->d), total);
 }
@@ -361,7 +367,7 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
     UNROLL
     for (int h = 0; h < 2; h++) {
         for (int u = 0; u < kind.sub; u++)
-            if (h == 0 || kind.flushes == 2)
+            if (h == 0 || ends_halves(kind))
                 sum[u] = begin_sum(x + u, h, kind);
         UNROLL
         for (int j = 4 * h; j < 4 * h + 4; j++) {
@@ -369,10 +375,10 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
                 __builtin_prefetch(at + AHEAD_BYTES + LANES * span_bytes * (size_t)p + LANES * span_bytes / 8 * (size_t)j + line);
             span(w, at, p, j);
             for (int u = 0; u < kind.sub; u++)
-                sum[u] = add_product(sum[u], w[u], x[u].q + 4 * j, s[u * kind.halves], kind);
+                sum[u] = add_product(sum[u], w[u], x + u, j, s[u * kind.halves], kind);
         }
         for (int u = 0; u < kind.sub; u++)
-            if (h == 1 || kind.flushes == 2)
+            if (h == 1 || ends_halves(kind))
                 whole[u] = end_sum(whole[u], sum[u], s[u * kind.halves + h * (kind.halves - 1)], kind);
     }
     for (int u = 0; u < kind.sub; u++)
@@ -505,14 +511,14 @@ INLINE void multiply_32(const vi *w, const vi *s, const struct mb_act_block *x, 
     UNROLL
     for (int h = 0; h < 2; h++) {
         for (size_t t = 0; t < n; t++)
-            if (h == 0 || kind.flushes == 2)
+            if (h == 0 || ends_halves(kind))
                 sum[t] = begin_sum(x + t, h, kind);
         UNROLL
         for (int i = 4 * h; i < 4 * h + 4; i++)
             for (size_t t = 0; t < n; t++)
-                sum[t] = add_product(sum[t], w[i], x[t].q + 4 * i, s[0], kind);
+                sum[t] = add_product(sum[t], w[i], x + t, i, s[0], kind);
         for (size_t t = 0; t < n; t++)
-            if (h == 1 || kind.flushes == 2)
+            if (h == 1 || ends_halves(kind))
                 whole[t] = end_sum(whole[t], sum[t], s[h * (kind.halves - 1)], kind);
     }
     for (size_t t = 0; t < n; t++)
