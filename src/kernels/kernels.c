@@ -34,6 +34,8 @@ void mb_kernels_init(struct mb_kernels *kernels, unsigned flags)
 #elif defined(__aarch64__)
     if (flags & MB_CPU_NEON)
         mb_kernels_add_neon(kernels);
+    if (flags & MB_CPU_NEON_DOTPROD)
+        mb_kernels_add_neon_dotprod(kernels);
 #else
     (void)flags;
 #endif

@@ -78,6 +78,7 @@ void mb_kernels_add_avx2(struct mb_kernels *kernels);
 void mb_kernels_add_avx512(struct mb_kernels *kernels);
 #elif defined(__aarch64__)
 void mb_kernels_add_neon(struct mb_kernels *kernels);
+void mb_kernels_add_neon_dotprod(struct mb_kernels *kernels);
 #endif
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading memory with NEON. Contract: read_ref.c. Every AArch64 runs it. */
-#include "kernels/kernels.h"
+#include "kernels/aarch64_neon.h"
 
 #include <arm_neon.h>
 #include <assert.h>
@@ -26,4 +26,5 @@ void mb_kernels_add_neon(struct mb_kernels *kernels)
 {
     kernels->read_name = "neon";
     kernels->read_sum = read_sum_neon;
+    mb_kernels_add_neon_matmul(kernels);
 }

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products and their activations with NEON. Contract: matmul.h. */
+#include "kernels/lanes_neon.h"
+#include "kernels/matmul_float.h"
+#include "kernels/matmul_packed.h"
+#include "kernels/aarch64_neon.h"
+
+#include <math.h>
+
+/* mb_quant_8() of 32 floats. */
+static float quant_8(int8_t *to, const float *from)
+{
+    const uint32x4_t magnitude = vdupq_n_u32(0x7fffffff);
+    float32x4_t x[8];
+    uint32x4_t most = vdupq_n_u32(0);
+    for (int i = 0; i < 8; i++) {
+        x[i] = vld1q_f32(from + 4 * i);
+        most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(x[i]), magnitude));
+    }
+    float max = mb_f32_of_bits(vmaxvq_u32(most));
+    if (!(max >= 0x1p-100f && max < INFINITY)) {
+        memset(to, 0, 32);
+        return max < 1 ? 0 : NAN;
+    }
+    const float inverse = 127 / max;
+    for (int i = 0; i < 8; i += 2) {
+        int32x4_t a = vcvtnq_s32_f32(vmulq_n_f32(x[i], inverse)), b = vcvtnq_s32_f32(vmulq_n_f32(x[i + 1], inverse));
+        vst1_s8(to + 4 * i, vmovn_s16(vcombine_s16(vmovn_s32(a), vmovn_s32(b))));
+    }
+    return max / 127;
+}
+
+/* The sums of a block from its bytes. */
+static void fill_sums(struct mb_act_block *x)
+{
+    for (int h = 0; h < 2; h++) {
+        int16x8_t pairs = vpaddlq_s8(vld1q_s8(x->q + 16 * h)); /* columns 0 and 1, 2 and 3 modulo 4 in turn */
+        int32_t even = vaddlvq_s16(vreinterpretq_s16_s32(vshlq_n_s32(vreinterpretq_s32_s16(pairs), 16)));
+        int32_t both = vaddvq_s16(pairs);
+        x->pairs[h][0] = (int16_t)even;
+        x->pairs[h][1] = (int16_t)(both - even);
+        x->half[h] = x->d * (float)both;
+    }
+    x->pairs[2][0] = (int16_t)(x->pairs[0][0] + x->pairs[1][0]);
+    x->pairs[2][1] = (int16_t)(x->pairs[0][1] + x->pairs[1][1]);
+    x->sum = x->d * (float)(x->pairs[2][0] + x->pairs[2][1]);
+    x->reserved = 0;
+}
+
+static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
+{
+    if (op->act != MB_ACT_Q8) {
+        mb_prepare_ref(op, begin, end);
+        return;
+    }
+    size_t per_token = op->n_cols / 32, token = begin / per_token, block = begin % per_token;
+    for (size_t u = begin; u < end; u++) {
+        struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
+        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32);
+        fill_sums(to);
+        if (++block == per_token) {
+            block = 0;
+            token++;
+        }
+    }
+}
+
+static void store_f16(void *to, const float *from, size_t n)
+{
+    uint16_t *half = to;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        vst1_u16(half + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from + i))));
+    mb_store_ref(MB_TYPE_F16)(half + i, from + i, n - i);
+}
+
+static void store_q8_0(void *to, const float *from, size_t n)
+{
+    struct mb_block_q8_0 *block = to;
+    for (size_t b = 0; b < n / 32; b++, from += 32)
+        block[b].d = mb_f16_of_f32(quant_8(block[b].qs, from));
+}
+
+void mb_kernels_add_neon_matmul(struct mb_kernels *kernels)
+{
+    add_packed(kernels);
+    add_float(kernels);
+    kernels->prepare = prepare;
+    kernels->store[MB_TYPE_F16] = store_f16;
+    kernels->store[MB_TYPE_Q8_0] = store_q8_0;
+}
