@@ -313,6 +313,16 @@ static void put(float *y, vf v, size_t n_rows)
 #define STREAMS     4
 #define AHEAD_BYTES 1024
 
+/* Ask for step j of n of the bytes that lie AHEAD_BYTES after `at`: every line of them. One that is left out costs the time of a
+ * read from memory. */
+INLINE void ask_ahead(const char *at, size_t bytes, int j, int n)
+{
+    const int n_lines = (int)((bytes + 63) / 64);
+    UNROLL
+    for (int line = j * n_lines / n; line < (j + 1) * n_lines / n; line++)
+        __builtin_prefetch(at + AHEAD_BYTES + line * 64);
+}
+
 /* Are sums of 16 columns ended, and not those of 32? */
 INLINE int ends_halves(struct kind kind)
 {
@@ -337,13 +347,14 @@ INLINE vi end_sum(vi total, vi sum, vi s, struct kind kind)
     return kind.is_signed ? dot_signed_end(total, sum, s) : dot_end(total, sum, s);
 }
 
-/* total + 32 columns x, as nibbles of two halves. */
-INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x)
+/* total + 32 columns x, as nibbles of two halves. span_bytes: of all rows. */
+INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
+                    size_t span_bytes)
 {
     vi w[2], low = begin_sum(x, 0, kind), high = begin_sum(x, 1, kind);
     UNROLL
     for (int j = 0; j < 4; j++) {
-        __builtin_prefetch(at + AHEAD_BYTES + LANES * (16 * p + 4 * j));
+        ask_ahead(at + span_bytes * (size_t)p, span_bytes, j, 4);
         span(w, at, p, j);
         low = add_product(low, w[0], x, j, s, kind);
         if (ends_halves(kind))
@@ -357,7 +368,7 @@ INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char 
     return fma3(to_float(sum), all(x->d), total);
 }
 
-/* total + sub times 32 columns from x on. s: their scales. span_bytes: of one row. */
+/* total + sub times 32 columns from x on. s: their scales. */
 INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
                    size_t span_bytes)
 {
@@ -371,8 +382,7 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
                 sum[u] = begin_sum(x + u, h, kind);
         UNROLL
         for (int j = 4 * h; j < 4 * h + 4; j++) {
-            for (size_t line = 0; line < LANES * span_bytes / 8 - 32; line += 64)
-                __builtin_prefetch(at + AHEAD_BYTES + LANES * span_bytes * (size_t)p + LANES * span_bytes / 8 * (size_t)j + line);
+            ask_ahead(at + span_bytes * (size_t)p, span_bytes, j, 8);
             span(w, at, p, j);
             for (int u = 0; u < kind.sub; u++)
                 sum[u] = add_product(sum[u], w[u], x + u, j, s[u * kind.halves], kind);
@@ -414,8 +424,8 @@ INLINE void add_blocks(vf *y, size_t n, scales_fn *fill, span_fn *span, struct k
         total[s] = all(0);
         if (kind.steps == 1) {
             const vi ones = one();
-            total[s] = kind.pairs ? add_pairs(total[s], ones, span, kind, at[s], 0, x)
-                                  : add_span(total[s], &ones, span, kind, at[s], 0, x, block_bytes);
+            total[s] = kind.pairs ? add_pairs(total[s], ones, span, kind, at[s], 0, x, block_bytes * LANES)
+                                  : add_span(total[s], &ones, span, kind, at[s], 0, x, block_bytes * LANES);
             y[s] = add_scaled(y[s], total[s], &scales[s], kind, x);
         } else
             IN_MEMORY(scales);
@@ -425,11 +435,11 @@ INLINE void add_blocks(vf *y, size_t n, scales_fn *fill, span_fn *span, struct k
     ROLLED
     for (int p = 0; p < kind.steps / kind.sub; p++) {
         const struct mb_act_block *here = x + p * kind.sub;
-        const size_t span_bytes = block_bytes * (size_t)kind.sub / (size_t)kind.steps;
+        const size_t span_bytes = LANES * block_bytes * (size_t)kind.sub / (size_t)kind.steps;
         ROLLED
         for (size_t s = 0; s < n; s++) {
             const vi *scale = scales[s].s + p * kind.sub * kind.halves;
-            total[s] = kind.pairs ? add_pairs(total[s], *scale, span, kind, at[s], p, here)
+            total[s] = kind.pairs ? add_pairs(total[s], *scale, span, kind, at[s], p, here, span_bytes)
                                   : add_span(total[s], scale, span, kind, at[s], p, here, span_bytes);
         }
     }
