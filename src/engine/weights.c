@@ -201,7 +201,7 @@ static void load_rows(struct mb_weights *weights, const struct mb_tensor *tensor
         mb_weights_fill(tensor, weights->seed, (uint8_t *)(uintptr_t)from, place / block_bytes,
                         (place + (end - begin) * row_bytes) / block_bytes);
     if (loaded->packed)
-        mb_pack(tensor->type, weights->kernels->pack_rows, to, from, row_bytes, end - begin, 0, end - begin);
+        weights->kernels->pack(tensor->type, weights->kernels->pack_rows, to, from, row_bytes, end - begin, 0, end - begin);
     else if (from != to)
         memcpy(to, from, (end - begin) * row_bytes);
 }

@@ -8,6 +8,7 @@ void mb_kernels_init(struct mb_kernels *kernels, unsigned flags)
         .read_name = "scalar",
         .read_sum = mb_read_sum_ref,
         .prepare = mb_prepare_ref,
+        .pack = mb_pack,
         .attention = mb_attention_ref,
         .rms_norm = mb_rms_norm_ref,
         .layer_norm = mb_layer_norm_ref,

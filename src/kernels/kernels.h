@@ -53,6 +53,7 @@ struct mb_kernels {
     mb_prepare_fn *prepare;
     mb_matmul_fn *matmul[MB_TYPE_END]; /* as dequant */
     unsigned pack_rows;                /* rows of a group in packed order; 0: this level reads file order only */
+    mb_pack_fn *pack;
     mb_attention_fn *attention;
     mb_rms_norm_fn *rms_norm;
     mb_layer_norm_fn *layer_norm;

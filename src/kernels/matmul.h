@@ -104,8 +104,8 @@ int mb_pack_can(uint32_t type);
  * or one scale) are interleaved: a unit of all rows, the next unit of all rows, and so on. So lane r of a vector of 4-byte
  * units belongs to row r, and no sum across lanes is needed.
  * from and to must not overlap. Reads and writes (end - begin) * row_bytes. */
-void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
-             size_t end);
+typedef void mb_pack_fn(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
+                        size_t end);
 
 /* The fields of a block, for kernels that interleave on the way: n_units units of `unit` bytes each (0 ends them), from byte
  * `from` of a row's block on; unit i of a row stands at rows * (to + i * step * unit) + row * unit. */
@@ -117,5 +117,6 @@ const struct mb_pack_field *mb_pack_fields(uint32_t type);
 /* References. */
 mb_prepare_fn mb_prepare_ref;
 mb_matmul_fn mb_matmul_ref; /* file order only */
+mb_pack_fn mb_pack;
 
 #endif

@@ -690,9 +690,28 @@ INLINE struct kind walked(struct kind kind, int sub, int pairs)
 PACKED_TYPES(MATMUL)
 #undef MATMUL
 
+/* mb_pack() */
+static void pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_bytes, size_t n_rows, size_t begin,
+                 size_t end)
+{
+    const size_t block_bytes = mb_type_info(type)->block_bytes;
+    size_t r = begin;
+    if (rows != LANES) {
+        mb_pack(type, rows, to, from, row_bytes, n_rows, begin, end);
+        return;
+    }
+    for (; r + LANES <= end; r += LANES) {
+        const struct rows group = {(const char *)from + r * row_bytes, row_bytes, LANES, 0};
+        for (size_t b = 0; b < row_bytes; b += block_bytes)
+            interleave((char *)to + r * row_bytes + b * LANES, &group, b, mb_pack_fields(type));
+    }
+    memcpy((char *)to + r * row_bytes, (const char *)from + r * row_bytes, (end - r) * row_bytes);
+}
+
 static void add_packed(struct mb_kernels *kernels)
 {
     kernels->pack_rows = LANES;
+    kernels->pack = pack;
 #define ROW(TYPE, name, scales, span, kind, sub, pairs) kernels->matmul[MB_TYPE_##TYPE] = matmul_##name;
     PACKED_TYPES(ROW)
 #undef ROW

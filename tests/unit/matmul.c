@@ -141,8 +141,13 @@ static void check_both_orders(struct problem *p, const struct mb_kernels *kernel
     const struct mb_type_info *info = mb_type_info(p->op.type);
     size_t cut = p->op.n_rows / 2 / kernels->pack_rows * kernels->pack_rows;
     p->packed = guarded_new(p->weight_bytes, info->block_bytes % 4 == 0 ? 4 : info->block_bytes % 2 == 0 ? 2 : 1);
-    mb_pack(p->op.type, kernels->pack_rows, p->packed.bytes, p->weights.bytes, p->op.row_bytes, p->op.n_rows, 0, cut);
-    mb_pack(p->op.type, kernels->pack_rows, p->packed.bytes, p->weights.bytes, p->op.row_bytes, p->op.n_rows, cut, p->op.n_rows);
+    uint8_t *want = malloc(p->weight_bytes);
+    mb_pack(p->op.type, kernels->pack_rows, want, p->weights.bytes, p->op.row_bytes, p->op.n_rows, 0, p->op.n_rows);
+    kernels->pack(p->op.type, kernels->pack_rows, p->packed.bytes, p->weights.bytes, p->op.row_bytes, p->op.n_rows, 0, cut);
+    kernels->pack(p->op.type, kernels->pack_rows, p->packed.bytes, p->weights.bytes, p->op.row_bytes, p->op.n_rows, cut,
+                  p->op.n_rows);
+    assert_true(memcmp(want, p->packed.bytes, p->weight_bytes) == 0);
+    free(want);
     p->op.packed = 1;
     p->op.weights = p->packed.bytes;
     check(p, kernels, level);
