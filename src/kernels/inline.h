@@ -3,7 +3,7 @@
  * NOT_INLINE: one copy, although its callers would take it in. UNROLL: the loop after it is unrolled, because its counter
  * selects shifts. ROLLED: it is not, because one copy of its body is enough. IN_MEMORY: a variable that stays in memory,
  * instead of filling the registers and being spilled. Under sanitizers neither is worth the minutes that instrumenting every
- * copy takes. */
+ * copy takes; MB_SMALL_CODE says so of other builds where speed does not count. */
 #ifndef MB_INLINE_H
 #define MB_INLINE_H
 
@@ -11,16 +11,16 @@
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define MB_IS_SANITIZED 1
+#define MB_SMALL_CODE 1
 #endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MB_IS_SANITIZED 1
+#define MB_SMALL_CODE 1
 #endif
 
 #define IN_MEMORY(object) __asm__ volatile("" ::"r"(&(object)) : "memory")
 
-#if defined(MB_IS_SANITIZED)
+#if defined(MB_SMALL_CODE)
 #define INLINE static inline
 #define UNROLL
 #define ROLLED

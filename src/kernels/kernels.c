@@ -32,6 +32,8 @@ void mb_kernels_init(struct mb_kernels *kernels, unsigned flags)
         mb_kernels_add_avx2(kernels);
     if (flags & MB_CPU_AVX512)
         mb_kernels_add_avx512(kernels);
+    if (flags & MB_CPU_AVX512_VNNI)
+        mb_kernels_add_avx512_vnni(kernels);
 #elif defined(__aarch64__)
     if (flags & MB_CPU_NEON)
         mb_kernels_add_neon(kernels);

@@ -77,6 +77,7 @@ mb_read_sum_fn mb_read_sum_ref;
 #if defined(__x86_64__)
 void mb_kernels_add_avx2(struct mb_kernels *kernels);
 void mb_kernels_add_avx512(struct mb_kernels *kernels);
+void mb_kernels_add_avx512_vnni(struct mb_kernels *kernels);
 #elif defined(__aarch64__)
 void mb_kernels_add_neon(struct mb_kernels *kernels);
 void mb_kernels_add_neon_dotprod(struct mb_kernels *kernels);

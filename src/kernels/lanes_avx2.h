@@ -12,6 +12,7 @@
 #define MB_LANES_AVX2_H
 
 #include "kernels/inline.h"
+#include "kernels/interleave_avx2.h"
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
@@ -270,51 +271,6 @@ INLINE vi dot_signed_end(vi total, vi sum, vi s)
 {
     (void)s;
     return (vi){{_mm256_add_epi32(total.v[0], sum.v[0]), _mm256_add_epi32(total.v[1], sum.v[1])}};
-}
-
-/* ---- interleaving ---- */
-
-INLINE void transpose(__m256i *v)
-{
-    __m256i a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
-        a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int k = 0; k < 2; k++) {
-            b[i + 2 * k] = _mm256_unpacklo_epi64(a[i + k], a[i + k + 2]);
-            b[i + 2 * k + 1] = _mm256_unpackhi_epi64(a[i + k], a[i + k + 2]);
-        }
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
-        v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
-    }
-}
-
-/* Interleave as many as possible of n 4-byte units of 16 rows, their vectors `step` apart; returns how many. */
-INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t n)
-{
-    size_t done = 0;
-    __m256i v[8];
-    for (; done + 8 <= n; done += 8)
-        for (int half = 0; half < 2; half++) {
-            for (int i = 0; i < 8; i++)
-                v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from[8 * half + i] + 4 * done));
-            transpose(v);
-            for (size_t i = 0; i < 8; i++)
-                _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
-        }
-    if (done + 4 > n)
-        return done;
-    for (int half = 0; half < 2; half++) {
-        for (int i = 0; i < 8; i++)
-            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[8 * half + i] + 4 * done)));
-        transpose(v);
-        for (size_t i = 0; i < 4; i++)
-            _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
-    }
-    return done + 4;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading memory with AVX-512. Contract: read_ref.c. Compiled with -mavx512f, called only where the flags say so. */
-#include "kernels/kernels.h"
+#include "kernels/x86_avx512.h"
 
 #include <assert.h>
 #include <immintrin.h>
@@ -27,4 +27,5 @@ void mb_kernels_add_avx512(struct mb_kernels *kernels)
 {
     kernels->read_name = "avx512";
     kernels->read_sum = read_sum_avx512;
+    mb_kernels_add_avx512_matmul(kernels);
 }

@@ -23,11 +23,41 @@ static const unsigned levels[] = {
     MB_CPU_NEON | MB_CPU_NEON_DOTPROD,
 };
 
-/* Fills kernels and returns 1 if this CPU runs level l. */
+#if defined(MB_TEST_EMULATED)
+void emulated_add_avx512(struct mb_kernels *kernels);
+void emulated_add_avx512_vnni(struct mb_kernels *kernels);
+
+/* What level l adds to AVX2, carried out by AVX2, which the CPU must have. */
+static inline int has_emulated_level(unsigned l, struct mb_kernels *kernels)
+{
+    if (!(levels[l] & MB_CPU_AVX512) || !(mb_cpu_flags() & MB_CPU_AVX2))
+        return 0;
+    mb_kernels_init(kernels, MB_CPU_AVX2);
+    emulated_add_avx512(kernels);
+    if (levels[l] & MB_CPU_AVX512_VNNI)
+        emulated_add_avx512_vnni(kernels);
+    return 1;
+}
+#else
+static inline int has_emulated_level(unsigned l, struct mb_kernels *kernels)
+{
+    (void)l, (void)kernels;
+    return 0;
+}
+#endif
+
+static inline const char *level_name(unsigned l)
+{
+    if ((levels[l] & mb_cpu_flags()) == levels[l])
+        return mb_cpu_simd(levels[l]);
+    return levels[l] & MB_CPU_AVX512_VNNI ? "avx512-vnni, emulated" : "avx512, emulated";
+}
+
+/* Fills kernels and returns 1 if this CPU runs level l, or emulates what the suite tests of it. */
 static inline int has_level(unsigned l, struct mb_kernels *kernels)
 {
     if ((levels[l] & mb_cpu_flags()) != levels[l])
-        return 0;
+        return has_emulated_level(l, kernels);
     mb_kernels_init(kernels, levels[l]);
     return 1;
 }
