@@ -197,6 +197,7 @@ static inline emulated_i emulated_mask_sub_epi8(emulated_i other, uint64_t mask,
     return emulated_choose(other, mask, emulated_sub_epi8(a, b));
 }
 
+#undef _mm512_extractf32x8_ps /* of those with an immediate, compilers make macros */
 #define _mm512_abs_epi8        emulated_abs_epi8
 #define _mm512_add_epi16       emulated_add_epi16
 #define _mm512_add_epi32       emulated_add_epi32
