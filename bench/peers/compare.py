@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Compare the speed of membound and llama.cpp on the same files with the same threads, block by block in turn.
 
-Each engine is a process that holds the model. A block is: read memory, one engine, read memory, the other engine, read memory; the
-order of the engines changes with every block. A block counts if the readings agree and both engines had their CPUs. What is
-compared is the ratio within a block. docs/bench-peers.md states the method."""
+Each engine is a process that holds the model. A block is: read memory, one engine, read memory, the other engine, read memory;
+the order of the engines changes with every block. A block counts if the readings agree and both engines had their CPUs. What
+is compared is the ratio within a block. docs/bench-peers.md states the method."""
 import argparse
 import datetime
 import json
@@ -27,6 +27,12 @@ TUNE_BLOCKS = 3
 ROOM_BYTES = 1 << 30
 # glibc then asks for huge pages, as membound does; without it llama.cpp has small ones where the system's default is "madvise".
 HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+def progress(text):
+    """A line that the next one overwrites; only people see it."""
+    if sys.stderr.isatty():
+        print(f"\r{text}\033[K", end="", file=sys.stderr, flush=True)
 
 
 class Child:
@@ -121,6 +127,22 @@ def memory_free():
         return None
 
 
+def busy_share():
+    """What all programs together take of the CPUs, looked at for a second; 0 where nobody says."""
+    def look():
+        try:
+            with open("/proc/stat", encoding="ascii") as file:
+                times = [int(word) for word in file.readline().split()[1:9]]
+        except (OSError, ValueError):
+            return 0, 0
+        return sum(times) - times[3] - times[4], sum(times)
+
+    before = look()
+    time.sleep(1)
+    after = look()
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
 def cpu_name():
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
@@ -143,7 +165,9 @@ def score(pair, phase, n):
 
 
 def tune(pair, options, phases):
-    """For each phase the way of loading and the attention with which llama.cpp is fastest: [(mode, flash)]."""
+    """For each phase the way of loading and the attention with which llama.cpp is fastest: [(mode, flash)]. On a machine that is
+    busy it ends after the time of a row, with what was tried."""
+    until = time.monotonic() + options.seconds
     modes = ("mmap", "read", "huge") if options.peer_load == "best" else (options.peer_load,)
     flashes = (0, 1) if options.peer_flash == "best" else (int(options.peer_flash),)
     best = [(-1.0, modes[0], flashes[0])] * len(phases)
@@ -154,9 +178,15 @@ def tune(pair, options, phases):
         for flash in flashes:
             pair.peer.ask(f"flash {flash}")
             for i, (phase, n) in enumerate(phases):
+                if time.monotonic() > until:
+                    progress("")
+                    print(f"  ways of running llama.cpp were tried up to {mode}, flash {'on' if flash else 'off'}, {phase} {n}")
+                    return [choice[1:] for choice in best]
+                progress(f"  how is llama.cpp fastest? {mode}, flash {'on' if flash else 'off'}, {phase} {n}")
                 pair.peer.ask(f"depth {n if phase == 'decode' else 0}")
                 pair.run(pair.peer, phase, 2)
                 best[i] = max(best[i], (score(pair, phase, 8 if phase == "decode" else min(n, 256)), mode, flash))
+    progress("")
     return [choice[1:] for choice in best]
 
 
@@ -184,10 +214,8 @@ def measure(pair, options, phase, n, mode, flash):
         before = block["probes"][-1]
         blocks.append(block)
         counted += report.accepts(block)
-        if sys.stderr.isatty():
-            print(f"\r  {phase} {n}: {counted} of {wanted} blocks, {len(blocks) - counted} dropped \033[K", end="", file=sys.stderr)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
+        progress(f"  {phase} {n}: {counted} of {wanted} blocks, {len(blocks) - counted} lost")
+    progress("")
     return {"phase": phase, "depth": n if phase == "decode" else 0, "n_tokens": n_tokens,
             "peer": f"{mode}, flash {'on' if flash else 'off'}", "summary": report.summary(blocks, bytes_per_token),
             "blocks": blocks}
@@ -195,9 +223,12 @@ def measure(pair, options, phase, n, mode, flash):
 
 def compare(options, model, quant, path, phases):
     deepest = max(n + (BLOCK_MAX if phase == "decode" else 0) for phase, n in phases)
+    inspected = subprocess.run([options.build / "src/cli/membound", "inspect", path, "--json"], check=True, capture_output=True)
+    # The weights twice; the cache three times, since llama.cpp has one for each kind of attention.
     size, free = path.stat().st_size, memory_free()
-    if free is not None and 2 * size + ROOM_BYTES > free:
-        print(f"{model} {quant}: left out; both engines need {(2 * size + ROOM_BYTES) / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+    need = 2 * size + 3 * json.loads(inspected.stdout)["kv_bytes_per_token"] * deepest + ROOM_BYTES
+    if free is not None and need > free:
+        print(f"{model} {quant}: left out; both engines need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
         return []
     pair, rows = None, []
     try:
@@ -212,7 +243,7 @@ def compare(options, model, quant, path, phases):
             rows.append((i, {"model": model, "quant": quant, "file_bytes": size, **row}))
         shares = pair.idle_shares()
         if max(shares) > 0.02:
-            print(f"{model} {quant}: while idle membound took {100 * shares[0]:.0f} % of a CPU, llama.cpp {100 * shares[1]:.0f} %")
+            print(f"{model} {quant}: idle, membound took {100 * shares[0]:.0f} % of a CPU, llama.cpp {100 * shares[1]:.0f} %")
     finally:
         if pair:
             pair.close()
@@ -235,11 +266,12 @@ def first_token(options, model, quant, path):
     read_once(path)
     for _ in range(5):
         times["read_s"].append(read_once(path))
+        command = [options.build / "src/cli/membound", "run", path, "-p", "hi", "-n", "1", "--threads", str(options.threads)]
         began = time.perf_counter()
-        subprocess.run([options.build / "src/cli/membound", "run", path, "-p", "hi", "-n", "1", "--threads", str(options.threads)],
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         times["membound_s"].append(time.perf_counter() - began)
-        child = Child("llama.cpp", [sys.executable, HERE / "llama_child.py", options.library, path, options.threads, "first", "hi"])
+        command = [sys.executable, HERE / "llama_child.py", options.library, path, options.threads, "first", "hi"]
+        child = Child("llama.cpp", command)
         times["llama_s"].append(float(child.about))
         child.close()
     return {"model": model, "quant": quant, "file_bytes": path.stat().st_size,
@@ -298,7 +330,7 @@ def parse(arguments):
     parser.add_argument("--first-token", action="store_true", help="also measure the start to the first token")
     parser.add_argument("--only-first-token", action="store_true", help="and nothing else")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything, block by block")
-    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="print the tables of a --json file as Markdown; run nothing")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="print the tables of such a file, run nothing")
     return parser.parse_args(arguments)
 
 
@@ -325,6 +357,9 @@ def main():
               "rows": [], "first_token": []}
     print(f"{result['machine']['cpu']}, {options.threads} threads; membound {result['versions']['membound']}\n"
           f"{result['versions']['llama.cpp']}", flush=True)
+    busy = busy_share()
+    if busy > 0.05:
+        print(f"other programs take {100 * busy:.0f} % of the CPUs: many blocks will be lost; llama.cpp may be very slow in them")
     try:
         for model, quant, path in models_of(options):
             if not options.only_first_token:

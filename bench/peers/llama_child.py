@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""llama.cpp's side of the comparison (compare.py), through its C interface: a model that stays loaded and runs what standard input
-asks for, as child.c does for membound.
+"""llama.cpp's side of the comparison (compare.py), through its C interface: a model that stays loaded and runs what standard
+input asks for, as child.c does for membound.
 
 usage: llama_child.py LIBRARY MODEL THREADS CONTEXT mmap|read
     flash 0|1 ; depth D ; decode N ; prefill N ; quit        answers as in child.c, without bytes
        llama_child.py LIBRARY MODEL THREADS first TEXT       load, evaluate the text, choose a token: ok SECONDS
-Flash attention off and on are two contexts of one model. Weights are repacked where llama.cpp knows how (its default), the cache is
-F16, sliding layers keep their window only, as llama.cpp's own programs do."""
+Flash attention off and on are two contexts of one model. Weights are repacked where llama.cpp knows how (its default), the
+cache is F16, sliding layers keep their window only, as llama.cpp's own programs do."""
 import time
 
 BEGAN = time.perf_counter()
@@ -82,7 +82,7 @@ class Context:
         return out
 
     def copies(self, n):
-        """Fill by copying the cells of the first tokens behind each other, shifted to their positions: public calls, no format."""
+        """Fill by copying the cells of the first tokens behind each other, shifted to their positions; public calls only."""
         lib, memory = self.lib, self.memory
         self.eval(self.tokens(CHUNK))
         size = lib.llama_state_seq_get_size(self.context, 0)

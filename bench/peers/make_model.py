@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""make_model.py PEER_MODEL FAMILY QUANT FILE: write a GGUF with made-up weights that any engine loads and that runs as fast as the
-real model: its shapes, its size of vocabulary, the types that llama-quantize gives to each tensor, blocks that are valid and never
-zeros. What it says means nothing.
+"""make_model.py PEER_MODEL FAMILY QUANT FILE: write a GGUF with made-up weights that any engine loads and that runs as fast as
+the real model: its shapes, its size of vocabulary, the types that llama-quantize gives to each tensor, blocks that are valid and
+never zeros. What it says means nothing.
 
 The types and the blocks come from the library (PEER_MODEL is the program build/bench/peer-model); this script knows the shapes
 and writes the header. The tokenizer has bytes and fillers, so that text can be given to it."""

@@ -114,7 +114,7 @@ def markdown(result):
                 "| ratio | quartiles | blocks | llama.cpp with |", "| " + "--- | " * 3 + "---: | " * 8 + "--- |"]
         out += ["| " + " | ".join(cells(row)) + " |" for row in result["rows"]]
     if result["first_token"]:
-        out += ["", "| start to first token | file | membound | llama.cpp | reading the file |", "| --- | ---: | ---: | ---: | ---: |"]
+        out += ["", "| start to first token | file | membound | llama.cpp | reading the file |", "| --- " + "| ---: " * 4 + "|"]
         out += [f"| {row['model']} {row['quant']} | {row['file_bytes'] / 1e9:.2f} GB | {row['membound_s']:.2f} s | "
                 f"{row['llama_s']:.2f} s | {row['read_s']:.2f} s |" for row in result["first_token"]]
     return "\n".join(out)
