@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention with AVX2. Contract: attention.h. A tile of cache rows is brought to f32 once, K and V, and stays in the first-level
- * cache while the queries pass by, up to four at a time. */
+/* Attention with AVX2. Contract: attention.h. Queries pass by a tile of cache rows, up to four at a time. For many queries the
+ * tile, K and V, is brought to f32 once and stays in the first-level cache; up to eight read an F16 cache where it is. */
 #include "kernels/math_avx2.h"
 #include "kernels/x86_avx2.h"
 
@@ -8,15 +8,21 @@
 #include <math.h>
 
 #define QUERIES_MAX 4
+#define FEW_QUERIES 8           /* bringing a tile to f32 for so few costs more than it saves */
 #define ROWS_MAX    64          /* of a tile; a multiple of 8 */
 #define TILE_FLOATS (16 << 8)   /* of K and of V: 16 KiB each */
 
-/* Some rows of the cache in f32; rows are padded with zeros to vectors of 8. */
+/* Some rows of the cache, f32 or F16; those brought to f32 are padded with zeros to vectors of 8. */
 struct tile {
+    const char *k, *v;
+    size_t k_stride, v_stride; /* bytes from row to row */
+    size_t k_dim, v_dim;       /* multiples of 8 */
+    size_t first, n;           /* rows of the cache */
+    size_t n_rows;             /* and with zeros that nobody sees, to a multiple of 4 */
+};
+
+struct floats {
     float k[TILE_FLOATS + 64], v[TILE_FLOATS + 64];
-    size_t k_stride, v_stride;
-    size_t first, n;  /* rows of the cache */
-    size_t n_rows;    /* and with zeros that nobody sees, to a multiple of 4 */
 };
 
 static size_t up_to(size_t n, size_t unit)
@@ -57,20 +63,38 @@ static void fill_rows(uint32_t type, float *to, size_t stride, const char *from,
     memset(to + n_rows * stride, 0, (up_to(n_rows, 4) - n_rows) * stride * sizeof *to);
 }
 
+/* Eight elements of a row from element d on. */
+INLINE __m256 eight(const char *row, size_t d, int is_f16)
+{
+    if (is_f16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * d)));
+    return _mm256_loadu_ps((const float *)(const void *)row + d);
+}
+
+/* Ask for `bytes` of the row that lies n_rows after this one: it belongs to the next tile. */
+INLINE void ask_next(const char *row, size_t stride, size_t n_rows, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += 64)
+        __builtin_prefetch(row + n_rows * stride + line);
+}
+
 /* score[i][r] = q[i] . k[r] for n queries; two or four rows at a time keep eight sums going. */
-INLINE void scores_of(const struct tile *tile, const float *q, size_t n, float score[][ROWS_MAX])
+INLINE void scores_of(const struct tile *tile, const float *q, size_t n, int is_f16, float score[][ROWS_MAX])
 {
     const size_t n_rows = n == 4 ? 2 : 4;
     for (size_t r = 0; r < tile->n_rows; r += n_rows) {
+        const char *rows = tile->k + r * tile->k_stride;
         __m256 sum[QUERIES_MAX][4];
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < n_rows; k++)
                 sum[i][k] = _mm256_setzero_ps();
-        for (size_t d = 0; d < tile->k_stride; d += 8)
+        for (size_t k = 0; k < n_rows && is_f16; k++)
+            ask_next(rows + k * tile->k_stride, tile->k_stride, tile->n_rows, 2 * tile->k_dim);
+        for (size_t d = 0; d < tile->k_dim; d += 8)
             for (size_t k = 0; k < n_rows; k++) {
-                __m256 row = _mm256_loadu_ps(tile->k + (r + k) * tile->k_stride + d);
+                __m256 row = eight(rows + k * tile->k_stride, d, is_f16);
                 for (size_t i = 0; i < n; i++)
-                    sum[i][k] = _mm256_fmadd_ps(row, _mm256_loadu_ps(q + i * tile->k_stride + d), sum[i][k]);
+                    sum[i][k] = _mm256_fmadd_ps(row, _mm256_loadu_ps(q + i * tile->k_dim + d), sum[i][k]);
             }
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < n_rows; k++)
@@ -116,41 +140,44 @@ INLINE float weights_of(const struct tile *tile, const struct mb_attention *op, 
     return old;
 }
 
-/* state[i] = old[i] * state[i] + sum over rows of weight[i][r] * v[r] */
-INLINE void add_values(const struct tile *tile, float *state, size_t state_stride, size_t n, const float *old,
+/* state[i] = old[i] * state[i] + sum over rows of weight[i][r] * v[r], for `wide` vectors from element d on. */
+INLINE void add_columns(const struct tile *tile, float *state, size_t state_stride, size_t n, int is_f16, const float *old,
+                        float weight[][ROWS_MAX], size_t d, size_t wide)
+{
+    __m256 sum[QUERIES_MAX][4];
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < wide; k++)
+            sum[i][k] = _mm256_mul_ps(_mm256_loadu_ps(state + i * state_stride + d + 8 * k), _mm256_set1_ps(old[i]));
+    for (size_t r = 0; r < tile->n_rows; r++) {
+        const char *row = tile->v + r * tile->v_stride;
+        if (is_f16 && d == 0)
+            ask_next(row, tile->v_stride, tile->n_rows, 2 * tile->v_dim);
+        for (size_t k = 0; k < wide; k++) {
+            __m256 v = eight(row, d + 8 * k, is_f16);
+            for (size_t i = 0; i < n; i++)
+                sum[i][k] = _mm256_fmadd_ps(v, _mm256_set1_ps(weight[i][r]), sum[i][k]);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < wide; k++)
+            _mm256_storeu_ps(state + i * state_stride + d + 8 * k, sum[i][k]);
+}
+
+/* All columns; eight sums are going. */
+INLINE void add_values(const struct tile *tile, float *state, size_t state_stride, size_t n, int is_f16, const float *old,
                        float weight[][ROWS_MAX])
 {
+    const size_t wide = n == 4 ? 2 : 4;
     size_t d = 0;
-    for (; d + 16 <= tile->v_stride; d += 16) {
-        __m256 sum[QUERIES_MAX][2];
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < 2; k++)
-                sum[i][k] = _mm256_mul_ps(_mm256_loadu_ps(state + i * state_stride + d + 8 * k), _mm256_set1_ps(old[i]));
-        for (size_t r = 0; r < tile->n_rows; r++) {
-            const float *v = tile->v + r * tile->v_stride + d;
-            __m256 a = _mm256_loadu_ps(v), b = _mm256_loadu_ps(v + 8);
-            for (size_t i = 0; i < n; i++) {
-                __m256 w = _mm256_set1_ps(weight[i][r]);
-                sum[i][0] = _mm256_fmadd_ps(a, w, sum[i][0]);
-                sum[i][1] = _mm256_fmadd_ps(b, w, sum[i][1]);
-            }
-        }
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < 2; k++)
-                _mm256_storeu_ps(state + i * state_stride + d + 8 * k, sum[i][k]);
-    }
-    for (; d < tile->v_stride; d += 8)
-        for (size_t i = 0; i < n; i++) {
-            __m256 sum = _mm256_mul_ps(_mm256_loadu_ps(state + i * state_stride + d), _mm256_set1_ps(old[i]));
-            for (size_t r = 0; r < tile->n_rows; r++)
-                sum = _mm256_fmadd_ps(_mm256_loadu_ps(tile->v + r * tile->v_stride + d), _mm256_set1_ps(weight[i][r]), sum);
-            _mm256_storeu_ps(state + i * state_stride + d, sum);
-        }
+    for (; d + 8 * wide <= tile->v_dim; d += 8 * wide)
+        add_columns(tile, state, state_stride, n, is_f16, old, weight, d, wide);
+    for (; d < tile->v_dim; d += 8)
+        add_columns(tile, state, state_stride, n, is_f16, old, weight, d, 1);
 }
 
 /* n queries (1, 2 or 4, a constant) from `first` see the tile. The largest score and the sum lie behind v_dim, where whole
  * vectors of sums may reach, so they are put aside. */
-INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t first, size_t n)
+INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t first, size_t n, int is_f16)
 {
     float q[QUERIES_MAX * MB_ATTENTION_DIM_MAX], score[QUERIES_MAX][ROWS_MAX];
     float max[QUERIES_MAX], sum[QUERIES_MAX], old[QUERIES_MAX];
@@ -162,30 +189,53 @@ INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t f
     if (!any)
         return;
     for (size_t i = 0; i < n; i++) {
-        float *to = q + i * tile->k_stride;
+        float *to = q + i * tile->k_dim;
         for (size_t d = 0; d < op->k_dim; d++)
             to[d] = op->q[(first + i) * op->q_stride + d] * op->scale;
-        memset(to + op->k_dim, 0, (tile->k_stride - op->k_dim) * sizeof *to);
+        memset(to + op->k_dim, 0, (tile->k_dim - op->k_dim) * sizeof *to);
         max[i] = state[i * stride + op->v_dim];
         sum[i] = state[i * stride + op->v_dim + 1];
     }
     memset(score, 0, sizeof score);
-    scores_of(tile, q, n, score);
+    scores_of(tile, q, n, is_f16, score);
     for (size_t i = 0; i < n; i++)
         old[i] = weights_of(tile, op, first + i, score[i], &max[i], &sum[i]);
-    add_values(tile, state, stride, n, old, score);
+    add_values(tile, state, stride, n, is_f16, old, score);
     for (size_t i = 0; i < n; i++) {
         state[i * stride + op->v_dim] = max[i];
         state[i * stride + op->v_dim + 1] = sum[i];
     }
 }
 
+static void see_all(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end)
+{
+    for (; begin + 4 <= end; begin += 4)
+        see(tile, op, begin, 4, 0);
+    for (; begin + 2 <= end; begin += 2)
+        see(tile, op, begin, 2, 0);
+    for (; begin < end; begin++)
+        see(tile, op, begin, 1, 0);
+}
+
+static void see_f16(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end)
+{
+    for (; begin + 4 <= end; begin += 4)
+        see(tile, op, begin, 4, 1);
+    for (; begin + 2 <= end; begin += 2)
+        see(tile, op, begin, 2, 1);
+    for (; begin < end; begin++)
+        see(tile, op, begin, 1, 1);
+}
+
 static void attention(const struct mb_attention *op, size_t query_begin, size_t query_end, size_t row_begin, size_t row_end)
 {
     assert(op->k_dim <= MB_ATTENTION_DIM_MAX && op->v_dim <= MB_ATTENTION_DIM_MAX);
-    struct tile tile = {.k_stride = up_to(op->k_dim, 8), .v_stride = up_to(op->v_dim, 8)};
-    size_t widest = tile.k_stride > tile.v_stride ? tile.k_stride : tile.v_stride;
+    struct floats floats;
+    struct tile tile = {.k_dim = up_to(op->k_dim, 8), .v_dim = up_to(op->v_dim, 8)};
+    size_t widest = tile.k_dim > tile.v_dim ? tile.k_dim : tile.v_dim;
     size_t n_rows = TILE_FLOATS / widest / 4 * 4;
+    const int is_few = query_end - query_begin <= FEW_QUERIES;
+    const int is_f16 = is_few && op->type == MB_TYPE_F16 && op->k_dim % 8 == 0 && op->v_dim % 8 == 0;
     n_rows = n_rows > ROWS_MAX ? ROWS_MAX : n_rows;
     /* Only what some query sees. */
     size_t first = row_end, last = row_begin;
@@ -196,19 +246,25 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
     }
     first = first > row_begin ? first : row_begin;
     last = last < row_end ? last : row_end;
-    for (tile.first = first; tile.first < last; tile.first += n_rows) {
-        size_t n = last - tile.first < n_rows ? last - tile.first : n_rows;
-        fill_rows(op->type, tile.k, tile.k_stride, (const char *)op->k + tile.first * op->k_stride, op->k_stride, op->k_dim, n);
-        fill_rows(op->type, tile.v, tile.v_stride, (const char *)op->v + tile.first * op->v_stride, op->v_stride, op->v_dim, n);
-        tile.n = n;
-        tile.n_rows = up_to(n, 4);
-        size_t i = query_begin;
-        for (; i + 4 <= query_end; i += 4)
-            see(&tile, op, i, 4);
-        for (; i + 2 <= query_end; i += 2)
-            see(&tile, op, i, 2);
-        for (; i < query_end; i++)
-            see(&tile, op, i, 1);
+    for (tile.first = first; tile.first < last; tile.first += tile.n) {
+        tile.n = last - tile.first < n_rows ? last - tile.first : n_rows;
+        tile.k = (const char *)op->k + tile.first * op->k_stride;
+        tile.v = (const char *)op->v + tile.first * op->v_stride;
+        if (is_f16 && tile.n >= 4) { /* less than four rows are left for the end */
+            tile.n_rows = tile.n = tile.n / 4 * 4;
+            tile.k_stride = op->k_stride;
+            tile.v_stride = op->v_stride;
+            see_f16(&tile, op, query_begin, query_end);
+            continue;
+        }
+        fill_rows(op->type, floats.k, tile.k_dim, tile.k, op->k_stride, op->k_dim, tile.n);
+        fill_rows(op->type, floats.v, tile.v_dim, tile.v, op->v_stride, op->v_dim, tile.n);
+        tile.k = (const char *)floats.k;
+        tile.v = (const char *)floats.v;
+        tile.k_stride = tile.k_dim * sizeof(float);
+        tile.v_stride = tile.v_dim * sizeof(float);
+        tile.n_rows = up_to(tile.n, 4);
+        see_all(&tile, op, query_begin, query_end);
     }
 }
 

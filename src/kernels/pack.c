@@ -6,9 +6,9 @@
 
 #define FIELDS_MAX 9 /* and the end */
 
-/* What kernels read first comes first, and then everything in the order in which they walk over it: memory is read as one stream.
- * Scales in units of their own size, quants four bytes at a time. Q6_K: quants of 128 columns, two words of low bits and one of high
- * bits in turn. */
+/* What kernels read first comes first, and then everything in the order in which they walk over it: memory is read as one
+ * stream. f16 and single scales in units of their own size, all else four bytes at a time. Q6_K: quants of 128 columns, two
+ * words of low bits and one of high bits in turn. */
 static const struct mb_pack_field fields[MB_TYPE_END][FIELDS_MAX] = {
     [MB_TYPE_Q4_0] = {{0, 2, 1, 0, 1}, {2, 4, 4, 2, 1}},
     [MB_TYPE_Q4_1] = {{0, 2, 2, 0, 1}, {4, 4, 4, 4, 1}},
