@@ -26,5 +26,7 @@ void mb_kernels_add_neon(struct mb_kernels *kernels)
 {
     kernels->read_name = "neon";
     kernels->read_sum = read_sum_neon;
+    mb_kernels_add_neon_attention(kernels);
     mb_kernels_add_neon_matmul(kernels);
+    mb_kernels_add_neon_ops(kernels);
 }

@@ -34,7 +34,7 @@ static int run_all(const struct CMUnitTest *tests, size_t n)
 HEADER
 echo 'typedef struct json_t json_t;' > "$out/include/jansson.h"
 flags="-std=c11 -Wall -Wextra -Wvla -fno-math-errno -D_GNU_SOURCE -Iinclude -Isrc -I$out/include"
-isa="-O3 -fno-tree-reassoc -fno-tree-ter" # as src/kernels/meson.build says
+isa="-O3 -fno-tree-reassoc -fno-tree-ter -fno-schedule-insns" # as src/kernels/meson.build says
 objects=
 for file in src/kernels/cpu_flags.c src/kernels/kernels.c src/kernels/pack.c src/kernels/quant_grid.c src/kernels/*_ref.c \
     src/kernels/*_neon.c src/kernels/*_neon_dotprod.c src/model/type.c; do
