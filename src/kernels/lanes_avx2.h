@@ -19,7 +19,9 @@
 
 #define LANES         16
 #define SUM_BITS      16 /* of the sums of dot(); 32: none of 32 columns overflows */
-#define SIGNED_CENTRE 0 /* what offset_s8() adds to signed weights */
+#define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
+/* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: 16 registers hold 8 sums, 2 of weights, an activation. */
+#define TOKENS_AT_ONCE 4
 #define FLOAT_TOKENS  6 /* 12 sums, 2 registers of weights and an activation */
 
 typedef struct {

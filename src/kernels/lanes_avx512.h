@@ -19,6 +19,9 @@
 
 #define LANES         16
 #define SUM_BITS      (WITH_VNNI ? 32 : 16) /* of the sums of dot(); 32: none of 32 columns overflows */
+/* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: as many sums are added to in turn, for each takes five
+ * cycles (VPDPBUSD of Ice Lake; Intel's optimization manual). */
+#define TOKENS_AT_ONCE 8
 #define FLOAT_TOKENS  8 /* 8 sums; more need more addresses than there are registers for */
 
 typedef __m512i vi; /* 16 x 32 or 64 x 8 bits */

@@ -17,6 +17,7 @@
 #define LANES         8
 #define SUM_BITS      32 /* of the sums of dot() */
 #define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
+#define TOKENS_AT_ONCE 4 /* that are multiplied at once; MB_ACT_TILE or a multiple */
 #define FLOAT_TOKENS  8  /* 16 sums, 2 registers of weights and an activation */
 
 #define N (LANES / 4)

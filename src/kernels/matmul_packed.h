@@ -511,48 +511,55 @@ INLINE void unpack(struct unpacked *to, scales_fn *fill, span_fn *span, struct k
     }
 }
 
-/* total[t] + 32 columns w of scales s times those of n tokens (a constant). Four tokens of 16 rows are what 16 registers of
- * 32 bytes hold: 8 sums, 2 of weights, an activation. */
-INLINE void multiply_32(const vi *w, const vi *s, const struct mb_act_block *x, vf *total, size_t n, struct kind kind)
+/* The block of token t, of tiles of `tile` blocks, the first one at x. */
+INLINE const struct mb_act_block *of_token(const struct mb_act_block *x, size_t tile, size_t t)
 {
-    vi sum[MB_ACT_TILE], whole[MB_ACT_TILE];
+    return x + t / MB_ACT_TILE * tile + t % MB_ACT_TILE;
+}
+
+/* total[t] + 32 columns w of scales s times those of n tokens (a constant), of tiles that are `tile` blocks apart. */
+INLINE void multiply_32(const vi *w, const vi *s, const struct mb_act_block *x, size_t tile, vf *total, size_t n,
+                        struct kind kind)
+{
+    vi sum[TOKENS_AT_ONCE], whole[TOKENS_AT_ONCE];
     for (size_t t = 0; t < n; t++)
         whole[t] = zero();
     UNROLL
     for (int h = 0; h < 2; h++) {
         for (size_t t = 0; t < n; t++)
             if (h == 0 || ends_halves(kind))
-                sum[t] = begin_sum(x + t, h, kind);
+                sum[t] = begin_sum(of_token(x, tile, t), h, kind);
         UNROLL
         for (int i = 4 * h; i < 4 * h + 4; i++)
             for (size_t t = 0; t < n; t++)
-                sum[t] = add_product(sum[t], w[i], x + t, i, s[0], kind);
+                sum[t] = add_product(sum[t], w[i], of_token(x, tile, t), i, s[0], kind);
         for (size_t t = 0; t < n; t++)
             if (h == 1 || ends_halves(kind))
                 whole[t] = end_sum(whole[t], sum[t], s[h * (kind.halves - 1)], kind);
     }
     for (size_t t = 0; t < n; t++)
-        total[t] = fma3(to_float(whole[t]), all(x[t].d), total[t]);
+        total[t] = fma3(to_float(whole[t]), all(of_token(x, tile, t)->d), total[t]);
 }
 
-/* y[t] += part * x of the n tokens of a tile, n a constant. Blocks of the tile after this are asked for on the way. */
-INLINE void multiply(const struct unpacked *part, size_t n_blocks, const struct mb_act_block *x, size_t to_next_tile, vf *y,
-                     size_t n, struct kind kind)
+/* y[t] += part * x of n tokens (a constant), of some whole tiles or of one. Blocks `ahead` are asked for on the way. */
+INLINE void multiply(const struct unpacked *part, size_t n_blocks, const struct mb_act_block *x, size_t tile, size_t ahead,
+                     vf *y, size_t n, struct kind kind)
 {
     const vi *w = part->w, ones = one();
     for (size_t b = 0; b < n_blocks; b++) {
         const struct scales *scales = &part->scales[b];
-        vf total[MB_ACT_TILE], low[MB_ACT_TILE];
+        vf total[TOKENS_AT_ONCE], low[TOKENS_AT_ONCE];
         for (size_t t = 0; t < n; t++)
             total[t] = low[t] = all(0);
         ROLLED
-        for (int k = 0; k < kind.steps; k++, w += 8, x += n) {
+        for (int k = 0; k < kind.steps; k++, w += 8, x += n < MB_ACT_TILE ? n : MB_ACT_TILE) {
             for (size_t t = 0; t < n; t++)
-                __builtin_prefetch(x + to_next_tile + t);
-            multiply_32(w, kind.steps == 1 ? &ones : scales->s + k * kind.halves, x, total, n, kind);
+                __builtin_prefetch(of_token(x + ahead, tile, t));
+            multiply_32(w, kind.steps == 1 ? &ones : scales->s + k * kind.halves, x, tile, total, n, kind);
             for (int h = 0; h < kind.halves && kind.has_min; h++)
                 for (size_t t = 0; t < n; t++) {
-                    vf x_sum = all(kind.halves == 2 ? x[t].half[h] : x[t].sum);
+                    const struct mb_act_block *here = of_token(x, tile, t);
+                    vf x_sum = all(kind.halves == 2 ? here->half[h] : here->sum);
                     low[t] = kind.steps == 1 ? x_sum : fma3(scales->min[k * kind.halves + h], x_sum, low[t]);
                 }
         }
@@ -571,22 +578,27 @@ INLINE void multiply(const struct unpacked *part, size_t n_blocks, const struct 
 INLINE void multiply_all(const struct unpacked *part, size_t n_blocks, const struct mb_matmul *op, size_t b, size_t first,
                          size_t n, vf *y, struct kind kind)
 {
-    const size_t n_x = op->n_cols / 32;
-    for (size_t t = 0; t < n; t += MB_ACT_TILE) {
+    const size_t n_x = op->n_cols / 32, tile = n_x * MB_ACT_TILE;
+    size_t t = 0;
+    for (; TOKENS_AT_ONCE > MB_ACT_TILE && t + TOKENS_AT_ONCE <= n; t += TOKENS_AT_ONCE) {
         const struct mb_act_block *x = (const struct mb_act_block *)op->x + mb_act_at(n_x, op->n_tokens, b, first + t);
-        size_t to_next_tile = t + MB_ACT_TILE < n ? n_x * MB_ACT_TILE : 0;
+        multiply(part, n_blocks, x, tile, t + TOKENS_AT_ONCE < n ? tile * TOKENS_AT_ONCE / MB_ACT_TILE : 0, y + t, TOKENS_AT_ONCE,
+                 kind);
+    }
+    for (; t < n; t += MB_ACT_TILE) {
+        const struct mb_act_block *x = (const struct mb_act_block *)op->x + mb_act_at(n_x, op->n_tokens, b, first + t);
         switch (n - t) {
         case 1:
-            multiply(part, n_blocks, x, 0, y + t, 1, kind);
+            multiply(part, n_blocks, x, tile, 0, y + t, 1, kind);
             break;
         case 2:
-            multiply(part, n_blocks, x, 0, y + t, 2, kind);
+            multiply(part, n_blocks, x, tile, 0, y + t, 2, kind);
             break;
         case 3:
-            multiply(part, n_blocks, x, 0, y + t, 3, kind);
+            multiply(part, n_blocks, x, tile, 0, y + t, 3, kind);
             break;
         default:
-            multiply(part, n_blocks, x, to_next_tile, y + t, 4, kind);
+            multiply(part, n_blocks, x, tile, t + MB_ACT_TILE < n ? tile : 0, y + t, MB_ACT_TILE, kind);
         }
     }
 }
