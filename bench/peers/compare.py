@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -221,7 +222,8 @@ def measure(pair, options, phase, n, mode, flash):
             "blocks": blocks}
 
 
-def compare(options, model, quant, path, phases):
+def compare(options, model, quant, path, phases, rows):
+    """Append a row for each phase as it is complete, so that an interruption loses only the last."""
     deepest = max(n + (BLOCK_MAX if phase == "decode" else 0) for phase, n in phases)
     inspected = subprocess.run([options.build / "src/cli/membound", "inspect", path, "--json"], check=True, capture_output=True)
     # The weights twice; the cache three times, since llama.cpp has one for each kind of attention.
@@ -229,8 +231,8 @@ def compare(options, model, quant, path, phases):
     need = 2 * size + 3 * json.loads(inspected.stdout)["kv_bytes_per_token"] * deepest + ROOM_BYTES
     if free is not None and need > free:
         print(f"{model} {quant}: left out; both engines need {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
-        return []
-    pair, rows = None, []
+        return
+    pair = None
     try:
         pair = Pair(options, path, deepest)
         choices = tune(pair, options, phases)
@@ -240,14 +242,14 @@ def compare(options, model, quant, path, phases):
         order = sorted(range(len(phases)), key=lambda i: choices[i][0] != pair.mode)
         for i in order:
             row = measure(pair, options, *phases[i], *choices[i])
-            rows.append((i, {"model": model, "quant": quant, "file_bytes": size, **row}))
+            rows.append({"model": model, "quant": quant, "file_bytes": size, **row})
         shares = pair.idle_shares()
         if max(shares) > 0.02:
             print(f"{model} {quant}: idle, membound took {100 * shares[0]:.0f} % of a CPU, llama.cpp {100 * shares[1]:.0f} %")
     finally:
         if pair:
             pair.close()
-    return [row for _, row in sorted(rows, key=lambda item: item[0])]
+    rows.sort(key=lambda row: phases.index((row["phase"], row["depth"] if row["phase"] == "decode" else row["n_tokens"])))
 
 
 def read_once(path):
@@ -341,6 +343,7 @@ def git_revision():
 
 def main():
     options = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.markdown:
         print(report.markdown(json.loads(options.markdown.read_text())))
         return 0
@@ -357,29 +360,33 @@ def main():
               "rows": [], "first_token": []}
     print(f"{result['machine']['cpu']}, {options.threads} threads; membound {result['versions']['membound']}\n"
           f"{result['versions']['llama.cpp']}", flush=True)
-    busy = busy_share()
+    busy, failed = busy_share(), 0
     if busy > 0.05:
         print(f"other programs take {100 * busy:.0f} % of the CPUs: many blocks will be lost; llama.cpp may be very slow in them")
     try:
         for model, quant, path in models_of(options):
             if not options.only_first_token:
-                rows = compare(options, model, quant, path, options.phases)
-                result["rows"] += rows
-                print(report.table(rows) if rows else "", flush=True)
+                rows = []
+                try:
+                    compare(options, model, quant, path, options.phases, rows)
+                finally:
+                    result["rows"] += rows
+                    if rows:
+                        print(report.table(rows), flush=True)
             if options.first_token or options.only_first_token:
                 result["first_token"].append(first_token(options, model, quant, path))
     except KeyboardInterrupt:
         print("\nended before the last model", file=sys.stderr)
     except (RuntimeError, OSError, subprocess.CalledProcessError) as why:
         print(why, file=sys.stderr)
-        return 1
+        failed = 1
     if len({(row["model"], row["quant"]) for row in result["rows"]}) > 1:
         print(f"\n{report.table(result['rows'])}")
     if result["first_token"]:
         print(f"start to first token, page cache warm, best of five\n{report.first_token_table(result['first_token'])}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
+    return failed
 
 
 if __name__ == "__main__":
