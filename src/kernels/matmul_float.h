@@ -84,6 +84,16 @@ INLINE void multiply_panel(const float *panel, const float *x, size_t x_stride, 
     }
 }
 
+/* The same of tokens from t on, n (a constant) at once as long as there are as many. Returns the first that is left. */
+INLINE size_t multiply_tokens(const float *panel, const struct mb_matmul *op, size_t r, size_t c, size_t n_cols, size_t t,
+                              size_t n, size_t n_rows)
+{
+    for (; t + n <= op->n_tokens; t += n)
+        multiply_panel(panel, (const float *)op->x + t * op->n_cols + c, op->n_cols, n_cols, op->y + t * op->y_stride + r,
+                       op->y_stride, n, n_rows, c == 0);
+    return t;
+}
+
 /* Any type, many tokens. */
 static void matmul_panels(const struct mb_matmul *op, mb_dequant_fn *dequant, size_t begin, size_t end)
 {
@@ -103,15 +113,11 @@ static void matmul_panels(const struct mb_matmul *op, mb_dequant_fn *dequant, si
             for (size_t i = interleave_words((char *)panel, 1, rows, n_cols); i < n_cols; i++)
                 for (size_t lane = 0; lane < LANES; lane++)
                     panel[i * LANES + lane] = floats[lane][i];
-            const float *x = (const float *)op->x + c;
-            float *y = op->y + r;
-            size_t t = 0;
-            for (; t + FLOAT_TOKENS <= op->n_tokens; t += FLOAT_TOKENS)
-                multiply_panel(panel, x + t * op->n_cols, op->n_cols, n_cols, y + t * op->y_stride, op->y_stride, FLOAT_TOKENS,
-                               n_rows, c == 0);
-            for (; t < op->n_tokens; t++)
-                multiply_panel(panel, x + t * op->n_cols, op->n_cols, n_cols, y + t * op->y_stride, op->y_stride, 1, n_rows,
-                               c == 0);
+            /* One token alone waits for each of its sums; so what is left is taken in halves. */
+            size_t t = multiply_tokens(panel, op, r, c, n_cols, 0, FLOAT_TOKENS, n_rows);
+            t = multiply_tokens(panel, op, r, c, n_cols, t, FLOAT_TOKENS / 2, n_rows);
+            t = multiply_tokens(panel, op, r, c, n_cols, t, 2, n_rows);
+            multiply_tokens(panel, op, r, c, n_cols, t, 1, n_rows);
         }
     }
 }
