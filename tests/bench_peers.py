@@ -32,6 +32,7 @@ class Blocks(unittest.TestCase):
         self.assertTrue(report.accepts(block(10, 9, probes=(100, 90, 95))))
         for probes in (100, 89, 95), (95, 100, 89), (89, 95, 100), (0, 0, 0):
             self.assertFalse(report.accepts(block(10, 9, probes=probes)), probes)
+        self.assertTrue(report.accepts({**block(10, 9, probes=(100, 50, 95)), "phase": "prefill"}))
         self.assertTrue(report.accepts(block(10, 9, cpu=(0.9, 0.9))))
         for cpu in (0.89, 1), (1, 0.89):
             self.assertFalse(report.accepts(block(10, 9, cpu=cpu)), cpu)

@@ -213,6 +213,7 @@ def measure(pair, options, phase, n, mode, flash):
     while counted < wanted and time.monotonic() - began < options.seconds:
         block, bytes_per_token = pair.block(phase, n_tokens, len(blocks) % 2, before)
         before = block["probes"][-1]
+        block["phase"] = phase
         blocks.append(block)
         counted += report.accepts(block)
         progress(f"  {phase} {n}: {counted} of {wanted} blocks, {len(blocks) - counted} lost")
