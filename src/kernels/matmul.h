@@ -114,6 +114,26 @@ struct mb_pack_field {
 };
 const struct mb_pack_field *mb_pack_fields(uint32_t type);
 
+/* After that the quants of Q6_K are recoded where they are, because four of six bits in three bytes are quicker to unpack than
+ * nibbles and pairs of bits. block: one block of `rows` rows, interleaved. Of the 4 * rows bytes a, b, c that belong together,
+ * a = low bits of columns 0..31 and 64..95, b = of 32..63 and 96..127, c = two high bits of each, become
+ * q0 | q3 << 6, q1 | (q3 >> 2) << 6, q2 | (q3 >> 4) << 6, where q0..q3 are the quants of the four times 32 columns. */
+static inline void mb_pack_recode(uint32_t type, char *block, size_t rows)
+{
+    if (type != MB_TYPE_Q6_K)
+        return;
+    for (size_t word = 0; word < 16; word++) {
+        uint8_t *a = (uint8_t *)block + rows * (18 + 12 * word), *b = a + 4 * rows, *c = b + 4 * rows;
+        for (size_t i = 0; i < 4 * rows; i++) {
+            unsigned q0 = (a[i] & 15u) | (c[i] << 4 & 0x30u), q1 = (b[i] & 15u) | (c[i] << 2 & 0x30u);
+            unsigned q2 = (a[i] >> 4) | (c[i] & 0x30u), q3 = (b[i] >> 4) | (c[i] >> 2 & 0x30u);
+            a[i] = (uint8_t)(q0 | q3 << 6);
+            b[i] = (uint8_t)(q1 | q3 >> 2 << 6);
+            c[i] = (uint8_t)(q2 | q3 >> 4 << 6);
+        }
+    }
+}
+
 /* References. */
 mb_prepare_fn mb_prepare_ref;
 mb_matmul_fn mb_matmul_ref; /* file order only */

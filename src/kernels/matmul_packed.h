@@ -186,15 +186,15 @@ INLINE void scales_q6_k(struct scales *to, const char *at)
     }
 }
 
-/* Of 128 columns: nibbles of 0..31 and 64..95, of 32..63 and 96..127, and two high bits of each. */
+/* Of 128 columns, recoded (mb_pack_recode()): three words with six bits of a quant each, and two bits of a fourth above them. */
 INLINE void span_q6_k(vi *w, const char *at, int p, int j)
 {
     at += LANES * (18 + 96 * p + 12 * j);
-    vi a = load(at), b = load(at + LANES * 4), high = load(at + LANES * 8);
-    w[0] = either(bits(a, 0, 15), bits_left(high, 4, 0x30));
-    w[1] = either(bits(b, 0, 15), bits_left(high, 2, 0x30));
-    w[2] = either(bits(a, 4, 15), bits(high, 0, 0x30));
-    w[3] = either(bits(b, 4, 15), bits(high, 2, 0x30));
+    vi a = load(at), b = load(at + LANES * 4), c = load(at + LANES * 8);
+    w[0] = bits(a, 0, 63);
+    w[1] = bits(b, 0, 63);
+    w[2] = bits(c, 0, 63);
+    w[3] = either(either(bits(a, 6, 3), bits(b, 4, 12)), bits(c, 2, 48));
 }
 
 /* Six bits each, 32 is 0, four in the bytes of a lane. */
@@ -264,8 +264,9 @@ static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
 }
 
 /* Interleave one block of rows in file order, as mb_pack() does. A row that is missing is another time the last. */
-static void interleave(char *to, const struct rows *rows, size_t offset, const struct mb_pack_field *field)
+static void interleave(char *to, const struct rows *rows, size_t offset, uint32_t type)
 {
+    const struct mb_pack_field *field = mb_pack_fields(type);
     const char *from[LANES];
     for (size_t i = 0; i < LANES; i++)
         from[i] = rows->at + (i < rows->n ? i : rows->n - 1) * rows->row_bytes + offset;
@@ -281,6 +282,7 @@ static void interleave(char *to, const struct rows *rows, size_t offset, const s
             for (size_t row = 0; row < LANES; row++)
                 memcpy(at + LANES * i * field->step * field->unit + row * field->unit, in[row] + i * field->unit, field->unit);
     }
+    mb_pack_recode(type, to, LANES);
 }
 
 /* n blocks from block b on, packed: where they are, or in the buffer. */
@@ -292,7 +294,7 @@ static const char *part_at(char *buffer, const struct rows *rows, uint32_t type,
         for (size_t k = 0; k < n * block_bytes; k += 64)
             __builtin_prefetch(rows->at + i * rows->row_bytes + (b + n) * block_bytes + k);
     for (size_t i = 0; i < n; i++)
-        interleave(buffer + i * block_bytes * LANES, rows, (b + i) * block_bytes, mb_pack_fields(type));
+        interleave(buffer + i * block_bytes * LANES, rows, (b + i) * block_bytes, type);
     return buffer;
 }
 
@@ -309,17 +311,16 @@ static void put(float *y, vf v, size_t n_rows)
 
 /* ---- one token ---- */
 
-/* One thread reads the memory faster as several streams that advance together, and when what comes next in each is asked for. */
-#define STREAMS     4
-#define AHEAD_BYTES 1024
+/* One thread reads the memory faster as several streams that advance together. Where AHEAD_BYTES (lanes_<set>.h) is not 0, what
+ * comes that far behind in each is asked for. */
+#define STREAMS 4
 
-/* Ask for step j of n of the bytes that lie AHEAD_BYTES after `at`: every line of them. One that is left out costs the time of a
- * read from memory. */
+/* Ask for step j of n of the bytes that lie AHEAD_BYTES after `at`: every line of them. */
 INLINE void ask_ahead(const char *at, size_t bytes, int j, int n)
 {
     const int n_lines = (int)((bytes + 63) / 64);
     UNROLL
-    for (int line = j * n_lines / n; line < (j + 1) * n_lines / n; line++)
+    for (int line = j * n_lines / n; AHEAD_BYTES && line < (j + 1) * n_lines / n; line++)
         __builtin_prefetch(at + AHEAD_BYTES + line * 64);
 }
 
@@ -715,7 +716,7 @@ static void pack(uint32_t type, size_t rows, void *to, const void *from, size_t 
     for (; r + LANES <= end; r += LANES) {
         const struct rows group = {(const char *)from + r * row_bytes, row_bytes, LANES, 0};
         for (size_t b = 0; b < row_bytes; b += block_bytes)
-            interleave((char *)to + r * row_bytes + b * LANES, &group, b, mb_pack_fields(type));
+            interleave((char *)to + r * row_bytes + b * LANES, &group, b, type);
     }
     memcpy((char *)to + r * row_bytes, (const char *)from + r * row_bytes, (end - r) * row_bytes);
 }

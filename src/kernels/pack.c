@@ -52,6 +52,7 @@ void mb_pack(uint32_t type, size_t rows, void *to, const void *from, size_t row_
                     for (size_t row = 0; row < rows; row++)
                         memcpy(out + (f->to + i * f->step * f->unit) * rows + row * f->unit,
                                in + row * row_bytes + f->from + i * f->unit, f->unit);
+            mb_pack_recode(type, out, rows);
         }
     memcpy((char *)to + r * row_bytes, (const char *)from + r * row_bytes, (end - r) * row_bytes);
 }
