@@ -170,7 +170,7 @@ static void test_turn_off_apps(void **unused)
     size_t n_quants;
     const char *const *quants = mb_quant_names(&n_quants);
     struct mb_machine *machine = open_machine("MacBook Pro M4 Max 36 GB");
-    unsigned n_apps = 0, n_raise = 0;
+    unsigned n_raise = 0;
     for (size_t q = 0; q < n_quants; q++) {
         char spec[100];
         struct mb_model *model;
@@ -181,7 +181,6 @@ static void test_turn_off_apps(void **unused)
         check_plan(plan);
         double gib = (double)plan->model_bytes / MB_GIB;
         int apps = says(plan->needs, plan->n_needs, "Turn off apps"), raised = says(plan->needs, plan->n_needs, "iogpu");
-        n_apps += (unsigned)apps;
         n_raise += (unsigned)raised;
         assert_true(plan->fits || gib > 18);
         if (gib > 36) { /* no setting helps */
