@@ -197,11 +197,11 @@ static void show_figures(const struct run *run, const struct answer *answer)
     const struct mb_written *w = &answer->written;
     size_t n_new = w->n_prompt - w->n_reused;
     char text[400] = "", seen[48], low[32], high[32];
-    append(text, sizeof text, "prefill %zu tokens%s, %s tok/s; ", n_new, w->n_reused ? " (the others were known)" : "",
+    append(text, sizeof text, "prefill %zu tokens%s, %s tok/s", n_new, w->n_reused ? " (the others were known)" : "",
            speed_text(rate_of((double)n_new, w->prefill_s), seen, sizeof seen));
     if (w->n_decoded) {
         double rate = rate_of(w->decode_bytes, w->decode_s);
-        append(text, sizeof text, "decode %zu tokens, %s tok/s; ", w->n_decoded,
+        append(text, sizeof text, "; decode %zu tokens, %s tok/s; ", w->n_decoded,
                speed_text(rate_of((double)w->n_decoded, w->decode_s), seen, sizeof seen));
         append(text, sizeof text, "%.3g GB per token, %s", w->decode_bytes / (double)w->n_decoded / 1e9,
                mb_format_rate(rate, seen, sizeof seen));
