@@ -47,23 +47,7 @@ static void fill_sums(struct mb_act_block *x)
     x->reserved = 0;
 }
 
-static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
-{
-    if (op->act != MB_ACT_Q8) {
-        mb_prepare_ref(op, begin, end);
-        return;
-    }
-    size_t per_token = op->n_cols / 32, token = begin / per_token, block = begin % per_token;
-    for (size_t u = begin; u < end; u++) {
-        struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
-        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32);
-        fill_sums(to);
-        if (++block == per_token) {
-            block = 0;
-            token++;
-        }
-    }
-}
+#include "kernels/matmul_prepare.h"
 
 static void store_f16(void *to, const float *from, size_t n)
 {
@@ -74,18 +58,10 @@ static void store_f16(void *to, const float *from, size_t n)
     mb_store_ref(MB_TYPE_F16)(half + i, from + i, n - i);
 }
 
-static void store_q8_0(void *to, const float *from, size_t n)
-{
-    struct mb_block_q8_0 *block = to;
-    for (size_t b = 0; b < n / 32; b++, from += 32)
-        block[b].d = mb_f16_of_f32(quant_8(block[b].qs, from));
-}
-
 void mb_kernels_add_neon_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
     add_float(kernels);
-    kernels->prepare = prepare;
+    add_prepare(kernels);
     kernels->store[MB_TYPE_F16] = store_f16;
-    kernels->store[MB_TYPE_Q8_0] = store_q8_0;
 }
