@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { QUANTS = 5, THREADS_MAX = 64 };
@@ -28,18 +27,6 @@ struct work {
     atomic_size_t next;
     atomic_size_t n_plans, n_fit;
 };
-
-static double clock_s(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double now_s(void)
-{
-    return clock_s(CLOCK_MONOTONIC);
-}
 
 static void *run(void *arg)
 {
@@ -70,15 +57,15 @@ static void measure(struct work *work, unsigned n_threads)
         atomic_store(&work->next, 0);
         atomic_store(&work->n_plans, 0);
         atomic_store(&work->n_fit, 0);
-        double began_s = now_s(), cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+        double began_s = mb_now_s(), cpu_s = mb_process_cpu_s();
         for (unsigned i = 0; i < n_threads; i++) {
             if (pthread_create(threads + i, NULL, run, work) != 0)
                 abort();
         }
         for (unsigned i = 0; i < n_threads; i++)
             pthread_join(threads[i], NULL);
-        double took_s = now_s() - began_s;
-        cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_s;
+        double took_s = mb_now_s() - began_s;
+        cpu_s = mb_process_cpu_s() - cpu_s;
         best_s = took_s < best_s ? took_s : best_s;
         best_cpu_s = cpu_s < best_cpu_s ? cpu_s : best_cpu_s;
     }
@@ -95,7 +82,7 @@ int main(int argc, char **argv)
     const char *const *names = mb_model_names(&n_names);
     work.models = calloc(n_names * QUANTS, sizeof(struct mb_model *));
     work.loads = calloc(n_names * QUANTS, sizeof(struct mb_load *));
-    double began_s = now_s();
+    double began_s = mb_now_s();
     if (!work.models || !work.loads || mb_advise_settle(NULL, &work.terms, &err) != MB_OK)
         return 1;
     for (size_t i = 0; i < n_names * QUANTS; i++) {
@@ -110,17 +97,17 @@ int main(int argc, char **argv)
             return 1;
         work.n_loads++;
     }
-    double models_s = now_s() - began_s;
+    double models_s = mb_now_s() - began_s;
     struct mb_catalog_row *rows = NULL;
     struct mb_machine **machines = NULL;
-    began_s = now_s();
+    began_s = mb_now_s();
     if (mb_catalog_machines(&rows, &machines, &work.n_sites, &err) != MB_OK)
         return 1;
     work.sites = calloc(work.n_sites, sizeof *work.sites);
     for (size_t i = 0; i < work.n_sites && work.sites; i++)
         mb_site_init(work.sites + i, machines[i], work.terms.engine);
     printf("%zu models x %d quantizations opened and loaded  %.3f s\n", n_names, (int)QUANTS, models_s);
-    printf("%zu machines composed  %.3f s\n", work.n_sites, now_s() - began_s);
+    printf("%zu machines composed  %.3f s\n", work.n_sites, mb_now_s() - began_s);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned most = argc > 1 ? (unsigned)atoi(argv[1]) : cpus > 0 ? (unsigned)cpus : 1;
     measure(&work, 1);

@@ -10,11 +10,11 @@
  *     quit
  * CPU seconds are those of all threads together. A line that starts with "error" ends the comparison. */
 #include "engine/probe.h"
+#include "machine/machine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { CONTEXT_MAX = 1 << 20, THREADS_MAX = 4096, PROBE_MS_MAX = 10000 };
 
@@ -28,24 +28,14 @@ struct peer {
     uint64_t random;
 };
 
-static double clock_s(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static uint64_t last_cache_bytes(void)
 {
     struct mb_detect_opts opts = {.no_gpu = 1};
     struct mb_machine *machine = NULL;
-    uint64_t bytes = 0;
     if (mb_machine_detect(&opts, &machine, NULL) != MB_OK)
         return 0;
-    for (unsigned i = 0; i < machine->n_processors; i++) {
-        if (machine->processors[i].kind == MB_PROCESSOR_CPU)
-            bytes = machine->processors[i].cache_bytes[2];
-    }
+    const struct mb_processor *cpu = mb_machine_cpu(machine);
+    uint64_t bytes = cpu ? cpu->cache_bytes[2] : 0;
     mb_machine_free(machine);
     return bytes;
 }
@@ -82,12 +72,12 @@ static int run(struct peer *peer, uint32_t n, int decode, struct mb_err *err)
         peer->tokens[i] = (int32_t)((peer->random >> 33) % n_vocab);
     }
     mb_session_seek(peer->session, depth);
-    double began = clock_s(CLOCK_MONOTONIC), cpu_began = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    double began = mb_now_s(), cpu_began = mb_process_cpu_s();
     for (uint32_t i = 0; decode && !code && i < n; i++)
         code = mb_session_eval(peer->session, peer->tokens + i, 1, NULL, err);
     if (!decode && !code)
         code = mb_session_eval(peer->session, peer->tokens, n, NULL, err);
-    double seconds = clock_s(CLOCK_MONOTONIC) - began, cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_began;
+    double seconds = mb_now_s() - began, cpu_s = mb_process_cpu_s() - cpu_began;
     if (!code)
         printf("ok %.9f %.9f %.0f\n", seconds, cpu_s, bytes);
     return code;

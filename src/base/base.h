@@ -79,6 +79,22 @@ struct mb_figure mb_figure_of(double value, enum mb_provenance provenance, const
 /* Is the value known (finite, not negative, provenance given)? */
 int mb_figure_known(const struct mb_figure *figure);
 
+/* ---- clocks, random numbers ---- */
+
+/* Seconds of a clock that only goes forward, of CPU time of the calling thread, and of all threads of the process together. */
+double mb_now_s(void);
+double mb_cpu_now_s(void);
+double mb_process_cpu_s(void);
+
+/* splitmix64 (Steele, Lea, Flood, 2014) as a hash of a counter. */
+static inline uint64_t mb_mix(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
 /* ---- names ---- */
 
 /* Compare names as people type them: case, blanks and punctuation do not count ("RTX-4090" = "rtx 4090"). 0 = same. */

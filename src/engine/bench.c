@@ -5,11 +5,11 @@
 #include "engine/bench.h"
 #include "engine/pages.h"
 #include "engine/probe.h"
+#include "machine/machine.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { DEPTHS_MAX = 64, BLOCKS_MAX = 15, BLOCKS_WANTED = 5, BLOCKS_ENOUGH = 3, BATCH = 512, OPS_MAX = MB_OP_KIND_END };
 
@@ -51,13 +51,6 @@ struct bench {
     struct op_sum ops[OPS_MAX];
     unsigned n_ops;
 };
-
-static double clock_s(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static int cancelled(const struct bench *bench)
 {
@@ -152,21 +145,12 @@ static int count_bytes(const struct bench *bench, struct mb_bench_row *row, int 
 
 /* ---- blocks ---- */
 
-/* splitmix64 (Steele, Lea, Flood, 2014) as a hash of a counter. */
-static uint64_t mix(uint64_t x)
-{
-    x += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 /* Tokens at random: those that a model would choose soon go round in circles, and so would its experts. */
 static void make_tokens(struct bench *bench, uint32_t n)
 {
     uint32_t n_vocab = mb_session_n_vocab(bench->session);
     for (uint32_t i = 0; i < n; i++)
-        bench->tokens[i] = (int32_t)(mix(bench->opts->seed * UINT64_C(0x100000001) + bench->n_given++) % n_vocab);
+        bench->tokens[i] = (int32_t)(mb_mix(bench->opts->seed * UINT64_C(0x100000001) + bench->n_given++) % n_vocab);
 }
 
 /* n tokens at a depth. Threads that wait spin, so an undisturbed block takes as much CPU time as time on each of its CPUs. */
@@ -176,13 +160,13 @@ static int run_block(struct bench *bench, uint64_t depth, uint32_t n, int decode
     int code = MB_OK;
     make_tokens(bench, n);
     mb_session_seek(bench->session, (uint32_t)depth);
-    double began = clock_s(CLOCK_MONOTONIC), cpu_began = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    double began = mb_now_s(), cpu_began = mb_process_cpu_s();
     for (uint32_t i = 0; decode && !code && i < n; i++)
         code = mb_session_eval(bench->session, bench->tokens + i, 1, &eval, err);
     if (!decode)
         code = mb_session_eval(bench->session, bench->tokens, n, &eval, err);
-    bench->seconds = clock_s(CLOCK_MONOTONIC) - began;
-    bench->cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu_began;
+    bench->seconds = mb_now_s() - began;
+    bench->cpu_s = mb_process_cpu_s() - cpu_began;
     return code;
 }
 
@@ -215,7 +199,7 @@ static void tell(const struct bench *bench, const struct mb_bench_row *row, doub
 static int run_blocks(struct bench *bench, struct mb_bench_row *row, int decode, struct mb_err *err)
 {
     unsigned n = 0, n_steady = 0;
-    double began = clock_s(CLOCK_MONOTONIC), before = mb_probe_read(bench->probe, PROBE_S);
+    double began = mb_now_s(), before = mb_probe_read(bench->probe, PROBE_S);
     do {
         tell(bench, row, (double)n_steady / BLOCKS_WANTED);
         int code = run_block(bench, row->depth, row->n_tokens, decode, err);
@@ -226,7 +210,7 @@ static int run_blocks(struct bench *bench, struct mb_bench_row *row, int decode,
                                                    bench->cpu_s / (bench->seconds * bench->session->pass.members)};
         n_steady += (unsigned)mb_bench_steady(&bench->blocks[n++]);
         before = after;
-    } while (!is_done(n, n_steady, clock_s(CLOCK_MONOTONIC) - began));
+    } while (!is_done(n, n_steady, mb_now_s() - began));
     mb_bench_sum(bench->blocks, n, row);
     return MB_OK;
 }
@@ -371,18 +355,10 @@ static int room_for_weights(const struct bench *bench, uint64_t n_ctx, uint64_t 
     return MB_OK;
 }
 
-static uint64_t last_cache(const struct mb_machine *machine)
-{
-    for (unsigned i = 0; machine && i < machine->n_processors; i++) {
-        if (machine->processors[i].kind == MB_PROCESSOR_CPU)
-            return machine->processors[i].cache_bytes[2];
-    }
-    return 0;
-}
-
 static int open_all(struct bench *bench, struct mb_err *err)
 {
     const struct mb_bench_opts *opts = bench->opts;
+    const struct mb_processor *cpu = mb_machine_cpu(opts->machine);
     uint64_t n_ctx, room;
     int code = check_opts(bench, &n_ctx, err);
     if (!code)
@@ -406,7 +382,7 @@ static int open_all(struct bench *bench, struct mb_err *err)
     if (!code)
         code = mb_session_open(bench->engine, &session, &bench->session, err);
     if (!code)
-        code = mb_probe_open(bench->session, last_cache(opts->machine), &bench->probe, err);
+        code = mb_probe_open(bench->session, cpu ? cpu->cache_bytes[2] : 0, &bench->probe, err);
     if (!code)
         mb_session_fill(bench->session, opts->seed);
     return code;

@@ -12,15 +12,6 @@ struct fill {
     uint64_t seed;
 };
 
-/* splitmix64 (Steele, Lea, Flood, 2014) as a hash of a counter. */
-static uint64_t mix(uint64_t x)
-{
-    x += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 /* Cells of one head, in the range that heads after their norms have. */
 static void fill_head(const struct fill *fill, uint8_t *to, size_t row_bytes, size_t n_cells, size_t n, uint64_t key)
 {
@@ -29,7 +20,7 @@ static void fill_head(const struct fill *fill, uint8_t *to, size_t row_bytes, si
     float row[ROW_MAX];
     for (size_t cell = 0; cell < n_cells; cell++) {
         for (size_t i = 0; i < n; i++)
-            row[i] = (float)(mix(key + cell * ROW_MAX + i) >> 40) / 8388608.0f - 1.0f;
+            row[i] = (float)(mb_mix(key + cell * ROW_MAX + i) >> 40) / 8388608.0f - 1.0f;
         store(to + cell * row_bytes, row, n);
     }
 }
@@ -48,7 +39,7 @@ static void fill_share(void *arg, unsigned member)
             continue;
         mb_share(cache->n_heads, 1, member, pass->members, &begin, &end);
         for (size_t head = begin; head < end; head++) {
-            uint64_t key = mix(mix(fill->seed + i) + head);
+            uint64_t key = mb_mix(mb_mix(fill->seed + i) + head);
             fill_head(fill, cache->k + head * cache->k_head, cache->k_row, cache->cells, layer->head_k, key);
             fill_head(fill, cache->v + head * cache->v_head, cache->v_row, cache->cells, layer->head_v, ~key);
         }

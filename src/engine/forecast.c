@@ -2,6 +2,7 @@
 /* Predictions beside the measurements of the bench: the planner's cost model on the part of the machine that this engine uses,
  * the CPU and the memory that it reads best. */
 #include "engine/bench.h"
+#include "machine/machine.h"
 #include "plan/predict.h"
 
 #include <stdlib.h>
@@ -19,22 +20,13 @@ struct mb_forecast {
     int on, by_bound; /* by_bound: no figure of the machine tells its bandwidth */
 };
 
-static const struct mb_processor *cpu_of(const struct mb_machine *machine)
-{
-    for (unsigned i = 0; i < machine->n_processors; i++) {
-        if (machine->processors[i].kind == MB_PROCESSOR_CPU)
-            return &machine->processors[i];
-    }
-    return NULL;
-}
-
 int mb_forecast_open(const struct mb_machine *machine, const struct mb_model *model, uint64_t n_ctx, struct mb_forecast **out,
                      struct mb_err *err)
 {
     struct mb_forecast *forecast = calloc(1, sizeof *forecast);
     if (!forecast)
         return mb_fail_memory(err);
-    const struct mb_processor *cpu = machine ? cpu_of(machine) : NULL;
+    const struct mb_processor *cpu = mb_machine_cpu(machine);
     int code = MB_OK;
     if (cpu && machine->n_pools) {
         code = mb_load_build(model, n_ctx, NULL, &forecast->load, err);
@@ -88,13 +80,13 @@ static struct mb_figure figure_of(const struct mb_forecast *forecast, unsigned p
 static int set_costs(struct mb_forecast *forecast, const struct mb_bench_row *row)
 {
     double bound = (row->bound_before_bytes_per_s + row->bound_after_bytes_per_s) / 2;
-    if (forecast->by_bound) {
-        forecast->read = (struct mb_read){
-            host_pool(&forecast->machine),
-            mb_figure_of(bound, MB_MEASURED, "the bound of this run: the machine's own bandwidth is not known")};
-        forecast->cpu.reads = &forecast->read;
-        forecast->cpu.n_reads = 1;
-    }
+    if (!forecast->by_bound)
+        return 1; /* set when it opened */
+    forecast->read =
+        (struct mb_read){host_pool(&forecast->machine),
+                         mb_figure_of(bound, MB_MEASURED, "the bound of this run: the machine's own bandwidth is not known")};
+    forecast->cpu.reads = &forecast->read;
+    forecast->cpu.n_reads = 1;
     return mb_cost_init(&forecast->cost, &forecast->machine, "membound", NULL) == MB_OK;
 }
 

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 void mb_lane_sync(struct mb_pass *pass, const struct mb_lane *lane)
 {
@@ -250,13 +249,6 @@ static void run_step(struct mb_pass *pass, const struct mb_step *step, struct mb
         close_residual(pass, lane, pass->y);
 }
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void tell(struct mb_pass *pass, const struct mb_step *step, unsigned member)
 {
     mb_team_barrier(pass->team);
@@ -265,12 +257,12 @@ static void tell(struct mb_pass *pass, const struct mb_step *step, unsigned memb
                                   .layer = step->layer,
                                   .n_tokens = pass->n,
                                   .bytes = mb_pass_bytes(pass, step),
-                                  .seconds = now_s() - pass->stamp_s};
+                                  .seconds = mb_now_s() - pass->stamp_s};
         pass->on_op(pass->user, &time);
     }
     mb_team_barrier(pass->team);
     if (member == 0)
-        pass->stamp_s = now_s();
+        pass->stamp_s = mb_now_s();
 }
 
 static void set_lane(struct mb_pass *pass, struct mb_lane *lane, unsigned member)
@@ -303,7 +295,7 @@ void mb_pass_run(void *arg, unsigned member)
     const struct mb_program *program = pass->program;
     set_lane(pass, lane, member);
     if (member == 0 && pass->on_op)
-        pass->stamp_s = now_s();
+        pass->stamp_s = mb_now_s();
     for (uint32_t i = 0; i < program->n_steps; i++) {
         const struct mb_step *step = &program->steps[i];
         if (pass->keep == MB_LOGITS_NONE && (step->kind == MB_OP_HEAD_NORM || step->kind == MB_OP_HEAD))

@@ -6,7 +6,6 @@
 #include "engine/pages.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 /* What is read between two looks at the clock. */
 #define PIECE_BYTES ((size_t)256 << 10)
@@ -40,13 +39,6 @@ struct mb_probe {
     double seconds;
 };
 
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* The part of a region that a member reads, in whole units and aligned. */
 static size_t share_of(const struct mb_probe *probe, const struct region *region, unsigned member, const uint8_t **from)
 {
@@ -63,7 +55,7 @@ static void read_share(void *arg, unsigned member)
     mb_read_sum_fn *read_sum = probe->session->pass.kernels->read_sum;
     reader->bytes = 0;
     mb_team_barrier(probe->session->team);
-    double began = now_s(), now;
+    double began = mb_now_s(), now;
     do {
         const uint8_t *from;
         size_t share = share_of(probe, &probe->regions[reader->region], member, &from);
@@ -76,7 +68,7 @@ static void read_share(void *arg, unsigned member)
             reader->at = 0;
             reader->region = reader->region + 1 < probe->n_regions ? reader->region + 1 : 0;
         }
-        now = now_s();
+        now = mb_now_s();
     } while (now - began < probe->seconds);
     reader->began_s = began;
     reader->ended_s = now;

@@ -42,20 +42,11 @@ int mb_weights_can_fill(uint32_t type)
     return type == MB_TYPE_F32 || type == MB_TYPE_F16 || type == MB_TYPE_BF16 || type == MB_TYPE_MXFP4 || rule_of(type);
 }
 
-/* splitmix64 (Steele, Lea, Flood, 2014) as a hash of a counter. */
-static uint64_t mix(uint64_t x)
-{
-    x += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 static uint64_t key_of(const struct mb_tensor *tensor, uint64_t seed)
 {
-    uint64_t key = mix(seed);
+    uint64_t key = mb_mix(seed);
     for (const char *c = tensor->name; *c; c++)
-        key = mix(key ^ (unsigned char)*c);
+        key = mb_mix(key ^ (unsigned char)*c);
     return key;
 }
 
@@ -98,7 +89,7 @@ static float uniform(uint64_t bits, struct range range)
 
 static void make_block(uint8_t *to, uint32_t type, size_t n_bytes, uint64_t key, struct range range)
 {
-    uint64_t bits = mix(key);
+    uint64_t bits = mb_mix(key);
     if (type == MB_TYPE_F32) {
         float value = uniform(bits, range);
         memcpy(to, &value, sizeof value);
@@ -111,7 +102,7 @@ static void make_block(uint8_t *to, uint32_t type, size_t n_bytes, uint64_t key,
         return;
     }
     for (size_t i = 0; i < n_bytes; i += 8) {
-        uint64_t word = mix(bits + i);
+        uint64_t word = mb_mix(bits + i);
         memcpy(to + i, &word, n_bytes - i < 8 ? n_bytes - i : 8);
     }
     float jitter = 0.75f + 0.5f * (float)(bits >> 40) / 16777216.0f;
@@ -138,7 +129,7 @@ void mb_weights_fill(const struct mb_tensor *tensor, uint64_t seed, void *to, ui
     struct range range = range_of(tensor);
     uint8_t *bytes = to;
     for (uint64_t i = 0; i < made; i++)
-        make_block(bytes + i * block_bytes, tensor->type, block_bytes, mix(key + (begin + i) % PERIOD), range);
+        make_block(bytes + i * block_bytes, tensor->type, block_bytes, mb_mix(key + (begin + i) % PERIOD), range);
     for (uint64_t i = made; i < end - begin;) {
         uint64_t n = end - begin - i < i ? end - begin - i : i;
         n = n < i / PERIOD * PERIOD ? n : i / PERIOD * PERIOD;

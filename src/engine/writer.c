@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct mb_writer {
     struct mb_session *session;
@@ -31,13 +30,6 @@ const char *mb_stop_name(enum mb_stop stop)
 {
     static const char *const names[] = {"end", "length", "context", "cancel"};
     return (unsigned)stop < sizeof names / sizeof *names ? names[stop] : "unknown";
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int open_chat(struct mb_writer *writer, const struct mb_gguf *gguf, const char *format, struct mb_err *err)
@@ -232,10 +224,10 @@ static int prefill(struct mb_writer *writer, const struct mb_write_opts *opts, s
         same++;
     same = mb_session_truncate(writer->session, same);
     const struct mb_eval_opts eval = {.progress = opts->progress, .user = opts->user, .cancel = opts->cancel};
-    double began_s = now_s();
+    double began_s = mb_now_s();
     int code = mb_session_eval(writer->session, writer->prompt + same, writer->n_prompt - same, &eval, err);
     out->n_reused = same;
-    out->prefill_s = now_s() - began_s;
+    out->prefill_s = mb_now_s() - began_s;
     for (size_t i = 0; code == MB_OK && i < writer->n_prompt; i++)
         mb_sampler_accept(writer->sampler, writer->prompt[i]);
     return code;
@@ -268,7 +260,7 @@ static int decode(struct mb_writer *writer, int32_t token, const struct mb_write
 
 static int write_tokens(struct mb_writer *writer, const struct mb_write_opts *opts, struct mb_written *out, struct mb_err *err)
 {
-    double began_s = now_s(), pass_bytes = 0;
+    double began_s = mb_now_s(), pass_bytes = 0;
     for (;;) {
         int32_t token;
         size_t n, depth;
@@ -294,7 +286,7 @@ static int write_tokens(struct mb_writer *writer, const struct mb_write_opts *op
         if (out->stop != MB_STOP_END)
             return MB_OK;
         code = decode(writer, token, opts, &pass_bytes, out, err);
-        out->decode_s = now_s() - began_s;
+        out->decode_s = mb_now_s() - began_s;
         if (code == MB_ECANCEL)
             out->stop = MB_STOP_CANCEL;
         if (code != MB_OK)

@@ -25,6 +25,15 @@ struct mb_machine *mb_machine_new(enum mb_origin origin)
     return machine;
 }
 
+const struct mb_processor *mb_machine_cpu(const struct mb_machine *machine)
+{
+    for (unsigned i = 0; machine && i < machine->n_processors; i++) {
+        if (machine->processors[i].kind == MB_PROCESSOR_CPU)
+            return &machine->processors[i];
+    }
+    return NULL;
+}
+
 struct mb_arena *mb_machine_arena(struct mb_machine *machine)
 {
     struct owner *owner = machine->owner;

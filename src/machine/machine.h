@@ -22,6 +22,9 @@ void mb_machine_add_link(struct mb_machine *machine, const struct mb_link *link)
 /* One sentence that tells what could not be learnt; the same sentence is kept once. */
 void mb_machine_add_note(struct mb_machine *machine, const char *format, ...) MB_PRINTF(2, 3);
 
+/* The first CPU of a machine; NULL: it has none, or machine is NULL. */
+const struct mb_processor *mb_machine_cpu(const struct mb_machine *machine);
+
 /* Draw the conclusions: each pool's bandwidth from the best of its readers (measured before reported before spec and
  * derived; on unified memory with a GPU a CPU's figure under 3/4 of the spec does not count), then the class. Called once a
  * machine is complete and again after figures changed.

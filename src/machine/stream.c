@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define HUGE_BYTES ((uint64_t)2 << 20)
 
@@ -36,23 +35,6 @@ struct mb_stream {
     int half;
     double seconds;
 };
-
-static double clock_s(clockid_t clock)
-{
-    struct timespec t = {0};
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-double mb_now_s(void)
-{
-    return clock_s(CLOCK_MONOTONIC);
-}
-
-double mb_cpu_now_s(void)
-{
-    return clock_s(CLOCK_THREAD_CPUTIME_ID);
-}
 
 static int cancelled(const struct mb_stream *stream)
 {

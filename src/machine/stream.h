@@ -41,8 +41,4 @@ void mb_stream_read(struct mb_stream *stream, unsigned n_threads, int half, doub
 /* Bytes in huge pages between two addresses according to the text of /proc/self/smaps. Pure. */
 uint64_t mb_smaps_huge_bytes(const char *smaps, uintptr_t from, uintptr_t to);
 
-/* Seconds of a clock that only goes forward, and of CPU time of the calling thread. */
-double mb_now_s(void);
-double mb_cpu_now_s(void);
-
 #endif
