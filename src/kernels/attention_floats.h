@@ -205,24 +205,14 @@ INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t f
     }
 }
 
-static void see_all(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end)
+INLINE void see_all(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end, int is_f16)
 {
     for (; begin + 4 <= end; begin += 4)
-        see(tile, op, begin, 4, 0);
+        see(tile, op, begin, 4, is_f16);
     for (; begin + 2 <= end; begin += 2)
-        see(tile, op, begin, 2, 0);
+        see(tile, op, begin, 2, is_f16);
     for (; begin < end; begin++)
-        see(tile, op, begin, 1, 0);
-}
-
-static void see_f16(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end)
-{
-    for (; begin + 4 <= end; begin += 4)
-        see(tile, op, begin, 4, 1);
-    for (; begin + 2 <= end; begin += 2)
-        see(tile, op, begin, 2, 1);
-    for (; begin < end; begin++)
-        see(tile, op, begin, 1, 1);
+        see(tile, op, begin, 1, is_f16);
 }
 
 static void attention(const struct mb_attention *op, size_t query_begin, size_t query_end, size_t row_begin, size_t row_end)
@@ -252,7 +242,7 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
             tile.n_rows = tile.n = tile.n / 4 * 4;
             tile.k_stride = op->k_stride;
             tile.v_stride = op->v_stride;
-            see_f16(&tile, op, query_begin, query_end);
+            see_all(&tile, op, query_begin, query_end, 1);
             continue;
         }
         fill_rows(op->type, floats.k, tile.k_dim, tile.k, op->k_stride, op->k_dim, tile.n);
@@ -262,7 +252,7 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
         tile.k_stride = tile.k_dim * sizeof(float);
         tile.v_stride = tile.v_dim * sizeof(float);
         tile.n_rows = up_to(tile.n, 4);
-        see_all(&tile, op, query_begin, query_end);
+        see_all(&tile, op, query_begin, query_end, 0);
     }
 }
 

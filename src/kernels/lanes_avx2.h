@@ -43,13 +43,6 @@ INLINE vi load(const void *at)
     return (vi){{_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)}};
 }
 
-INLINE void store_bytes(void *to, vi a)
-{
-    __m256i *v = to;
-    _mm256_storeu_si256(v, a.v[0]);
-    _mm256_storeu_si256(v + 1, a.v[1]);
-}
-
 /* Sixteen f16, bf16 or f32, as f32. */
 INLINE vf load_f16(const void *at)
 {
@@ -169,11 +162,6 @@ INLINE vf all(float f)
 INLINE vf times(vf a, vf b)
 {
     return (vf){{_mm256_mul_ps(a.v[0], b.v[0]), _mm256_mul_ps(a.v[1], b.v[1])}};
-}
-
-INLINE vf plus(vf a, vf b)
-{
-    return (vf){{_mm256_add_ps(a.v[0], b.v[0]), _mm256_add_ps(a.v[1], b.v[1])}};
 }
 
 /* a * b + c */

@@ -35,12 +35,6 @@ INLINE vi load(const void *at)
     return (vi){{vld1q_s8(v), vld1q_s8(v + 16)}};
 }
 
-INLINE void store_bytes(void *to, vi a)
-{
-    vst1q_s8(to, a.v[0]);
-    vst1q_s8((int8_t *)to + 16, a.v[1]);
-}
-
 /* Eight f16, bf16 or f32, as f32. */
 INLINE vf load_f16(const void *at)
 {
@@ -169,11 +163,6 @@ INLINE vf all(float f)
 INLINE vf times(vf a, vf b)
 {
     return (vf){{vmulq_f32(a.v[0], b.v[0]), vmulq_f32(a.v[1], b.v[1])}};
-}
-
-INLINE vf plus(vf a, vf b)
-{
-    return (vf){{vaddq_f32(a.v[0], b.v[0]), vaddq_f32(a.v[1], b.v[1])}};
 }
 
 /* a * b + c */

@@ -27,6 +27,17 @@ struct mb_act_block {
     int32_t reserved;    /* 0; a block fills one line of the cache */
 };
 
+/* Fill in what follows from d and the pairs of the halves. */
+static inline void mb_act_sum(struct mb_act_block *x)
+{
+    for (int k = 0; k < 2; k++) {
+        x->pairs[2][k] = (int16_t)(x->pairs[0][k] + x->pairs[1][k]);
+        x->half[k] = x->d * (float)(x->pairs[k][0] + x->pairs[k][1]);
+    }
+    x->sum = x->d * (float)(x->pairs[2][0] + x->pairs[2][1]);
+    x->reserved = 0;
+}
+
 #define MB_ACT_ALIGN 64
 #define MB_ACT_TILE  4
 

@@ -36,8 +36,8 @@ static float quant_8(int8_t *to, const float *from)
     return max / 127;
 }
 
-/* The sums of a block from its bytes. */
-static void fill_sums(struct mb_act_block *x)
+/* The pairs of both halves of a block from its bytes. */
+static void fill_pairs(struct mb_act_block *x)
 {
     __m256i q = _mm256_loadu_si256((const __m256i *)(const void *)x->q);
     __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q); /* 8 of each half, even and odd in turn */
@@ -45,13 +45,6 @@ static void fill_sums(struct mb_act_block *x)
     pairs = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0xb1));
     __m128i low = _mm256_castsi256_si128(pairs), high = _mm256_extracti128_si256(pairs, 1);
     _mm_storel_epi64((__m128i *)(void *)x->pairs, _mm_unpacklo_epi32(low, high));
-    __m128i both = _mm_add_epi16(low, high);
-    int last = _mm_cvtsi128_si32(both);
-    memcpy(x->pairs[2], &last, sizeof last);
-    for (int h = 0; h < 2; h++)
-        x->half[h] = x->d * (float)(x->pairs[h][0] + x->pairs[h][1]);
-    x->sum = x->d * (float)(x->pairs[2][0] + x->pairs[2][1]);
-    x->reserved = 0;
 }
 
 #include "kernels/matmul_prepare.h"

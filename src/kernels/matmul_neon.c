@@ -30,8 +30,8 @@ static float quant_8(int8_t *to, const float *from)
     return max / 127;
 }
 
-/* The sums of a block from its bytes. */
-static void fill_sums(struct mb_act_block *x)
+/* The pairs of both halves of a block from its bytes. */
+static void fill_pairs(struct mb_act_block *x)
 {
     for (int h = 0; h < 2; h++) {
         int16x8_t pairs = vpaddlq_s8(vld1q_s8(x->q + 16 * h)); /* columns 0 and 1, 2 and 3 modulo 4 in turn */
@@ -39,12 +39,7 @@ static void fill_sums(struct mb_act_block *x)
         int32_t both = vaddvq_s16(pairs);
         x->pairs[h][0] = (int16_t)even;
         x->pairs[h][1] = (int16_t)(both - even);
-        x->half[h] = x->d * (float)both;
     }
-    x->pairs[2][0] = (int16_t)(x->pairs[0][0] + x->pairs[1][0]);
-    x->pairs[2][1] = (int16_t)(x->pairs[0][1] + x->pairs[1][1]);
-    x->sum = x->d * (float)(x->pairs[2][0] + x->pairs[2][1]);
-    x->reserved = 0;
 }
 
 #include "kernels/matmul_prepare.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Activations to 8 bits, written once over two functions that stand before the include of this: quant_8() is mb_quant_8(),
- * fill_sums() completes a block from its q and d. */
+ * fill_pairs() gives the pairs of both halves of a block from its q. */
 #ifndef MB_MATMUL_PREPARE_H
 #define MB_MATMUL_PREPARE_H
 
@@ -14,7 +14,8 @@ static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
     for (size_t u = begin; u < end; u++) {
         struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
         to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32);
-        fill_sums(to);
+        fill_pairs(to);
+        mb_act_sum(to);
         if (++block == per_token) {
             block = 0;
             token++;

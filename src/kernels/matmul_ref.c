@@ -28,13 +28,10 @@ void mb_prepare_ref(const struct mb_prepare *op, size_t begin, size_t end)
             for (int i = 0; i < 32; i++)
                 pairs[i / 16][i / 2 % 2] += to->q[i];
             for (int h = 0; h < 2; h++) {
-                to->half[h] = to->d * (float)(pairs[h][0] + pairs[h][1]);
                 to->pairs[0][h] = (int16_t)pairs[0][h];
                 to->pairs[1][h] = (int16_t)pairs[1][h];
-                to->pairs[2][h] = (int16_t)(pairs[0][h] + pairs[1][h]);
             }
-            to->sum = to->d * (float)(to->pairs[2][0] + to->pairs[2][1]);
-            to->reserved = 0;
+            mb_act_sum(to);
         } else {
             size_t n = op->n_cols - block * 32 < 32 ? op->n_cols - block * 32 : 32;
             memcpy((float *)op->to + token * op->n_cols + block * 32, from, n * sizeof *from);
