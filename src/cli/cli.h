@@ -55,6 +55,9 @@ enum parse_result { PARSE_GO, PARSE_STOP /* help was printed */, PARSE_BAD /* to
 enum parse_result command_parse(const struct command *command, int argc, char **argv, const char **positional);
 void command_help(const struct command *command, FILE *out);
 
+/* Say on stderr what is wrong with how options were combined, and where help is. Returns the exit code. */
+int command_refuse(const struct command *command, const char *what);
+
 /* ---- terminal ---- */
 
 struct terminal {
@@ -74,6 +77,12 @@ void append(char *buf, size_t n, const char *format, ...)
 /* A heading after an empty line; a row of a table of two columns: the label, then the text wrapped beside it. */
 void heading(const char *text, const struct terminal *terminal);
 void line(struct mb_table *table, const char *label, const char *text);
+
+/* Figures as people read them, in buf: tokens per second with three digits or so, "32k" tokens of context, bytes in the units of
+ * rates. They return buf. */
+char *speed_of(double tokens_per_s, char *buf, size_t n);
+char *depth_of(uint64_t depth, char *buf, size_t n);
+char *read_of(double bytes, char *buf, size_t n);
 
 /* A progress line on stderr, shown once work has lasted a second and only on a terminal. */
 struct progress {

@@ -39,6 +39,12 @@ void command_help(const struct command *command, FILE *out)
     fprintf(out, "\nexamples:\n%s", command->examples);
 }
 
+int command_refuse(const struct command *command, const char *what)
+{
+    fprintf(stderr, "membound: %s (membound%s%s --help)\n", what, *command->name ? " " : "", command->name);
+    return 2;
+}
+
 static int bad(const struct command *command, const char *what, const char *thing, const char *mend)
 {
     fprintf(stderr, "membound: %s%s%s; %s (membound%s%s --help)\n", what, *thing ? " " : "", thing, mend,

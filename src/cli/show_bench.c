@@ -4,27 +4,13 @@
 
 #include <string.h>
 
-static char *speed_of(double tokens_per_s, char *buf, size_t n)
-{
-    snprintf(buf, n, tokens_per_s >= 99.5 ? "%.0f" : tokens_per_s >= 9.95 ? "%.1f" : "%.2f", tokens_per_s);
-    return buf;
-}
-
 static char *name_of(const char *phase, uint64_t depth, char *buf, size_t n)
 {
-    int whole = depth && depth % 1024 == 0;
+    char text[32];
     if (depth)
-        snprintf(buf, n, whole ? "%.10s at %juk" : "%.10s at %ju", phase, (uintmax_t)(whole ? depth / 1024 : depth));
+        snprintf(buf, n, "%.10s at %s", phase, depth_of(depth, text, sizeof text));
     else
         snprintf(buf, n, "%.10s", phase);
-    return buf;
-}
-
-/* Bytes in the units of rates. */
-static char *read_of(double bytes, char *buf, size_t n)
-{
-    double unit = bytes >= 1e8 ? 1e9 : bytes >= 1e6 ? 1e6 : 1e3;
-    snprintf(buf, n, bytes >= 1e8 ? "%.2f GB" : bytes >= 1e6 ? "%.3g MB" : "%.3g kB", bytes / unit);
     return buf;
 }
 

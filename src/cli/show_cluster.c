@@ -4,12 +4,6 @@
 
 #include <string.h>
 
-static char *speed_of(double tokens_per_s, char *buf, size_t n)
-{
-    snprintf(buf, n, "%.*f", tokens_per_s >= 99.5 ? 0 : tokens_per_s >= 9.95 ? 1 : 2, tokens_per_s);
-    return buf;
-}
-
 static void speed_row(struct mb_table *table, const char *name, const struct mb_speed *speed)
 {
     char text[80], low[32], high[32];

@@ -27,6 +27,26 @@ struct terminal terminal_of_stdout(void)
     return terminal;
 }
 
+char *speed_of(double tokens_per_s, char *buf, size_t n)
+{
+    snprintf(buf, n, tokens_per_s >= 99.5 ? "%.0f" : tokens_per_s >= 9.95 ? "%.1f" : "%.2f", tokens_per_s);
+    return buf;
+}
+
+char *depth_of(uint64_t depth, char *buf, size_t n)
+{
+    int whole = depth && depth % 1024 == 0;
+    snprintf(buf, n, whole ? "%juk" : "%ju", (uintmax_t)(whole ? depth / 1024 : depth));
+    return buf;
+}
+
+char *read_of(double bytes, char *buf, size_t n)
+{
+    double unit = bytes >= 1e8 ? 1e9 : bytes >= 1e6 ? 1e6 : 1e3;
+    snprintf(buf, n, bytes >= 1e8 ? "%.2f GB" : bytes >= 1e6 ? "%.3g MB" : "%.3g kB", bytes / unit);
+    return buf;
+}
+
 void append(char *buf, size_t n, const char *format, ...)
 {
     size_t used = strnlen(buf, n);

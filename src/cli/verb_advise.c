@@ -14,7 +14,7 @@ static char *interval_of(const struct mb_speed *speed, char *buf, size_t n)
     return buf;
 }
 
-static char *speed_of(double tokens_per_s, char *buf, size_t n)
+static char *short_speed_of(double tokens_per_s, char *buf, size_t n)
 {
     snprintf(buf, n, "%.*f", tokens_per_s < 9.95, tokens_per_s);
     return buf;
@@ -176,25 +176,25 @@ static void show_near(const struct mb_machine_advice_list *list, const struct te
     if (row) {
         snprintf(text, sizeof text, "%s, %.0f %s, which is %.0f over the budget; %s tok/s", row->machine,
                  row->price.amount, list->currency, row->price.amount - list->budget,
-                 speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
+                 short_speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
         line(table, "cheapest that does it", text);
     }
     row = list->near_speed;
     if (row) {
-        snprintf(text, sizeof text, "%s, %s tok/s", row->machine, speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
+        snprintf(text, sizeof text, "%s, %s tok/s", row->machine, short_speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
         line(table, list->budget > 0 ? "fastest for the money" : "fastest of all", text);
     }
     row = list->near_unpriced;
     if (row) {
         snprintf(text, sizeof text, "%u machines that would do it, the smallest of them %s, %s tok/s", list->n_unpriced,
-                 row->machine, speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
+                 row->machine, short_speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
         line(table, "price not known", text);
     }
     row = list->near_any;
     if (!row)
         line(table, "fits", "on no machine of the catalog; a smaller quantization or a shorter context needs less");
     else if (!list->near_price && !list->near_speed && !list->near_unpriced) {
-        snprintf(text, sizeof text, "%s, %s tok/s", row->machine, speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
+        snprintf(text, sizeof text, "%s, %s tok/s", row->machine, short_speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
         line(table, "fastest of the catalog", text);
     }
     heading("nearest", terminal);
@@ -224,7 +224,7 @@ static void show_machines(const struct mb_machine_advice_list *list, const struc
     if (list->n_unpriced && list->n_rows)
         append(text, sizeof text, "; %u more would do, but have no price here, the smallest of them %s (%s tok/s)",
                list->n_unpriced, list->near_unpriced->machine,
-               speed_of(list->near_unpriced->fit.decode.tokens_per_s, a, sizeof a));
+               short_speed_of(list->near_unpriced->fit.decode.tokens_per_s, a, sizeof a));
     line(head, "found", text);
     loss_long(&list->loss, list->quant, text, sizeof text);
     line(head, "loss", text);
@@ -244,7 +244,7 @@ static void show_machines(const struct mb_machine_advice_list *list, const struc
         snprintf(text, sizeof text, "%u", i + 1);
         mb_table_cell(table, 0, MB_DIM, text);
         mb_table_cell(table, 1, MB_GOOD, interval_of(&row->fit.decode, a, sizeof a));
-        mb_table_cell(table, 2, MB_PLAIN, speed_of(row->fit.prefill.tokens_per_s, a, sizeof a));
+        mb_table_cell(table, 2, MB_PLAIN, short_speed_of(row->fit.prefill.tokens_per_s, a, sizeof a));
         mb_table_cell(table, 3, MB_PLAIN, gib_of(row->fast_bytes, a, sizeof a));
         mb_table_cell(table, 4, row->price.currency ? MB_PLAIN : MB_DIM, price_of(&row->price, a, sizeof a));
         mb_table_cell(table, 5, MB_BOLD, row->machine);
@@ -353,7 +353,7 @@ static void show_too_slow(const struct mb_model_advice_list *list, struct mb_tab
         const struct mb_model_advice *row = list->rows + i;
         if (row->fit.misses == MB_MISS_SPEED && n++ < NAMED)
             append(text, sizeof text, "%s%s@%s (%s tok/s)", n > 1 ? ", " : "", row->model, row->quant,
-                   speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
+                   short_speed_of(row->fit.decode.tokens_per_s, a, sizeof a));
     }
     if (n > NAMED)
         append(text, sizeof text, " ...");
@@ -417,7 +417,7 @@ static void show_models(const struct mb_model_advice_list *list, const struct mb
             snprintf(text, sizeof text, "%u", i + 1);
             mb_table_cell(table, 0, MB_DIM, text);
             mb_table_cell(table, 1, MB_GOOD, interval_of(&row->fit.decode, a, sizeof a));
-            mb_table_cell(table, 2, MB_PLAIN, speed_of(row->fit.decode_full.tokens_per_s, a, sizeof a));
+            mb_table_cell(table, 2, MB_PLAIN, short_speed_of(row->fit.decode_full.tokens_per_s, a, sizeof a));
             mb_table_cell(table, 3, MB_PLAIN, gib_of(row->fit.used_bytes, a, sizeof a));
             mb_table_cell(table, 4, MB_PLAIN, loss_short(&row->loss, a, sizeof a));
             mb_table_cell(table, 5, MB_PLAIN, params_of(row, a, sizeof a));
@@ -544,10 +544,8 @@ int verb_advise(int argc, char **argv)
                         : limit > 1000    ? "--limit is at most 1000"
                         : budget == 0     ? "--budget 0 buys nothing; leave it out for any price"
                                           : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound advise --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     opts.limit = (unsigned)limit;
     opts.min_tokens_per_s = isnan(min_speed) ? 0 : min_speed == 0 ? -1 : min_speed;
     opts.budget = isnan(budget) ? 0 : budget;

@@ -131,10 +131,8 @@ int verb_bench(int argc, char **argv)
                         : threads > 4096                                           ? "--threads is at most 4096"
                         : !prefill && !decode ? "without prefill and decode nothing is measured"
                                                                                    : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound bench --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     opts.load = synthetic ? MB_LOAD_SYNTHETIC : MB_LOAD_COPY;
     opts.no_prefill = prefill == 0;
     opts.no_decode = decode == 0;

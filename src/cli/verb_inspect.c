@@ -39,19 +39,6 @@ static char *decimal_of(double bytes, char *buf, size_t n)
     return buf;
 }
 
-/* "0", "4k", "40k", "1000": contexts are mostly powers of two. */
-static char *depth_of(uint64_t depth, char *buf, size_t n)
-{
-    snprintf(buf, n, depth && depth % 1024 == 0 ? "%juk" : "%ju", (uintmax_t)(depth && depth % 1024 == 0 ? depth / 1024 : depth));
-    return buf;
-}
-
-static char *speed_of(double tokens_per_s, char *buf, size_t n)
-{
-    snprintf(buf, n, tokens_per_s >= 99.5 ? "%.0f" : tokens_per_s >= 9.95 ? "%.1f" : "%.2f", tokens_per_s);
-    return buf;
-}
-
 static double reads_of(const struct mb_traffic *traffic)
 {
     return (double)traffic->weights_bytes + (double)traffic->kv_read_bytes + (double)traffic->state_read_bytes;
@@ -443,10 +430,8 @@ int verb_inspect(int argc, char **argv)
                         : !list && !catalog && !spec                  ? "no MODEL given"
                         : question.batch < 1 || question.batch > 1 << 24 ? "--batch is 1 to 16777216"
                                                                       : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound inspect --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     if (list)
         return list_found_models(json);
     if (catalog)

@@ -171,10 +171,8 @@ int verb_machine(int argc, char **argv)
                         : name && source.root                                   ? "NAME and --root exclude each other"
                         : threads > 4096                                        ? "--threads is at most 4096"
                                                                                 : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound machine --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     if (list)
         return list_catalog(json);
     struct mb_machine *machine = NULL;

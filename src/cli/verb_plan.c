@@ -111,10 +111,8 @@ int verb_plan(int argc, char **argv)
                         : output.emit && (output.json || output.explain)
                             ? "--emit prints no plan: it takes no --json and no --explain"
                                                                : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound plan --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     opts.kv.type_k = opts.kv.type_v = kv;
     opts.kv.n_batch = (uint32_t)batch;
     opts.apps_given = apps != UINT64_MAX;

@@ -476,10 +476,8 @@ int verb_run(int argc, char **argv)
                         : request.n_ctx > UINT32_MAX                         ? "--ctx is too large"
                         : request.n_threads > 4096                           ? "--threads is over 4096"
                                                                              : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound run --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     request.sampling.seed = request.seed != UINT64_MAX ? request.seed : (uint64_t)t.tv_nsec ^ (uint64_t)t.tv_sec;

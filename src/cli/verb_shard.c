@@ -28,9 +28,10 @@ static char *size_of(double bytes, char *buf, size_t n)
     return buf;
 }
 
-static char *speed_of(double tokens_per_s, char *buf, size_t n)
+static char *rate_text(double tokens_per_s, char *buf, size_t n)
 {
-    snprintf(buf, n, "%.*f tokens/s", tokens_per_s >= 99.5 ? 0 : tokens_per_s >= 9.95 ? 1 : 2, tokens_per_s);
+    char speed[32];
+    snprintf(buf, n, "%s tokens/s", speed_of(tokens_per_s, speed, sizeof speed));
     return buf;
 }
 
@@ -46,7 +47,7 @@ static char *value_of(enum mb_shard_found found, double value, char *buf, size_t
     case MB_SHARD_SIZE:
         return size_of(value, buf, n);
     case MB_SHARD_SPEED:
-        return speed_of(value, buf, n);
+        return rate_text(value, buf, n);
     case MB_SHARD_BANDWIDTH:
         return mb_format_rate(value, buf, n);
     default:
@@ -65,7 +66,7 @@ static void show_answer(const struct screen *screen)
                  shard->assumed ? ", at most" : "");
         break;
     case MB_SHARD_SPEED:
-        snprintf(text, sizeof text, "%s%s", speed_of(shard->tokens_per_s, a, sizeof a),
+        snprintf(text, sizeof text, "%s%s", rate_text(shard->tokens_per_s, a, sizeof a),
                  shard->assumed ? ", at most" : "");
         break;
     case MB_SHARD_BANDWIDTH:
@@ -97,7 +98,7 @@ static void show_figures(const struct screen *screen)
         shard->found == MB_SHARD_BANDWIDTH ? "found"
         : screen->bandwidth_from           ? screen->bandwidth_from
                                            : "given");
-    row(table, "speed", speed_of(shard->tokens_per_s, text, sizeof text),
+    row(table, "speed", rate_text(shard->tokens_per_s, text, sizeof text),
         shard->found == MB_SHARD_SPEED ? "found" : "given");
     row(table, "read/token", size_of(shard->size_bytes, text, sizeof text),
         shard->found == MB_SHARD_SIZE ? "found"
@@ -306,10 +307,8 @@ int verb_shard(int argc, char **argv)
                         : (opts.n_ctx || kv_type) && !spec        ? "--ctx and --kv need a --model"
                         : n_known < 2 ? "two of --bandwidth (or --on), --speed and --size (or --model) are needed"
                                       : NULL;
-    if (clash) {
-        fprintf(stderr, "membound: %s (membound shard --help)\n", clash);
-        return 2;
-    }
+    if (clash)
+        return command_refuse(&command, clash);
     struct mb_model *model = NULL;
     struct mb_shard shard;
     struct mb_err err;

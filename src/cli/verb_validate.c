@@ -178,10 +178,8 @@ int verb_validate(int argc, char **argv)
     enum parse_result parsed = command_parse(&command, argc, argv, &path);
     if (parsed != PARSE_GO)
         return parsed == PARSE_STOP ? 0 : 2;
-    if (fit && (cross || svg || rows || json || limit > 0)) {
-        fputs("membound: --fit goes alone, with a CSV or without (membound validate --help)\n", stderr);
-        return 2;
-    }
+    if (fit && (cross || svg || rows || json || limit > 0))
+        return command_refuse(&command, "--fit goes alone, with a CSV or without");
     if (fit)
         return print_fit(path);
     struct mb_validation *validation;
