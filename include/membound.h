@@ -1044,7 +1044,13 @@ struct mb_session;
 enum mb_load_mode {
     MB_LOAD_MMAP,     /* the file is mapped: starts at once, pages come as they are read */
     MB_LOAD_COPY,     /* read into memory in the order that streams best */
-    MB_LOAD_SYNTHETIC /* random blocks of the right types and shapes; the only way for models without a file */
+    MB_LOAD_SYNTHETIC, /* random blocks of the right types and shapes; the only way for models without a file */
+    /* Mapped at first, and brought to the order of MB_LOAD_COPY by a thread of the engine while sessions already run. Takes the
+     * memory of a copy. The thread ends when all has come, or within milliseconds in mb_engine_free(); till then passes of a
+     * team that has every CPU run with one thread less. Logits are the same, bit for bit, wherever weights lie. If the OS gives
+     * no memory or no thread for it, the file stays mapped; mb_session_get_info() tells. One thread writes all memory first, so
+     * with several memory nodes MB_LOAD_COPY decodes faster. */
+    MB_LOAD_BEHIND
 };
 
 /* Zero-initialise for defaults. */
@@ -1142,6 +1148,10 @@ struct mb_session_info {
     unsigned n_threads;
     int is_bound;     /* each thread on a CPU of its own */
     const char *simd; /* of the kernels: "avx2", ... */
+    /* MB_LOAD_BEHIND: bytes of tensors that come to memory (0: none, the file stays mapped), those that have come, and seconds
+     * from the start of mb_engine_open() until all had; 0: not yet. */
+    uint64_t behind_bytes, behind_done_bytes;
+    double behind_s;
 };
 void mb_session_get_info(const struct mb_session *session, struct mb_session_info *out);
 
@@ -1250,7 +1260,9 @@ struct mb_run_report {
     const char *text; /* what was written: text_n bytes of UTF-8 */
     size_t text_n;
     uint64_t seed;
-    double load_s;            /* until the weights were there */
+    enum mb_load_mode load;
+    const char *load_why;     /* the word that says why weights were loaded in that way (docs/json.md) */
+    double load_s;            /* until mb_engine_open() returned */
     double bound_bytes_per_s; /* read bandwidth of the CPU; 0 unknown */
     struct mb_speed predicted; /* of decoding; tokens_per_s 0: unknown */
 };
@@ -1263,7 +1275,7 @@ int mb_run_json(const struct mb_run_report *report, char **out, struct mb_err *e
 /* How fast a model runs here, beside what the memory allowed in the same seconds and what was predicted. docs/bench.md states
  * the method. Zero-initialise for defaults. */
 struct mb_bench_opts {
-    enum mb_load_mode load;
+    enum mb_load_mode load; /* not MB_LOAD_BEHIND */
     uint64_t seed;         /* of synthetic weights and of the tokens that are read */
     unsigned n_threads;    /* 0: every hardware thread */
     int no_prefill, no_decode; /* leave it out */

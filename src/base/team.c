@@ -34,7 +34,7 @@ struct mb_team {
     void *arg;
     unsigned n_running;
 
-    unsigned n, n_cores, n_started; /* n_started: threads, without member 0 */
+    unsigned n, n_places, n_cores, n_started; /* n_places: hardware threads; n_started: threads, without member 0 */
     int bound, spin;
     hwloc_topology_t topology;
     hwloc_cpuset_t allowed; /* of the thread that became member 0 */
@@ -367,7 +367,7 @@ int mb_team_start(unsigned n, struct mb_team **out, struct mb_err *err)
         goto fail;
     code = MB_ENOMEM;
     team->places = calloc(MEMBERS_MAX, sizeof *team->places);
-    unsigned n_places =
+    unsigned n_places = team->n_places =
         team->places ? mb_team_places(team->topology, team->allowed, team->places, MEMBERS_MAX) : 0;
     if (!n_places) {
         mb_fail_memory(err);
@@ -414,4 +414,9 @@ const struct mb_team_place *mb_team_place(const struct mb_team *team, unsigned m
 int mb_team_is_bound(const struct mb_team *team)
 {
     return team->bound;
+}
+
+int mb_team_is_full(const struct mb_team *team)
+{
+    return team->n >= team->n_places;
 }

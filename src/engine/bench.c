@@ -321,6 +321,8 @@ static int check_opts(struct bench *bench, uint64_t *out_ctx, struct mb_err *err
     bench->n_tokens_max = prefill > decode ? prefill : decode;
     if (!bench->n_tokens_max || !bench->n_depths)
         return mb_fail(err, MB_EINVAL, "nothing is to be measured: neither prefill nor decoding");
+    if (opts->load == MB_LOAD_BEHIND)
+        return mb_fail(err, MB_EINVAL, "while weights are still on their way nothing holds still; copy them first");
     if (bench->n_depths > DEPTHS_MAX || bench->n_tokens_max > TOKENS_MAX)
         return mb_fail(err, MB_ERANGE, "%u depths, %u tokens: at most %d and %u", bench->n_depths, bench->n_tokens_max,
                        DEPTHS_MAX, TOKENS_MAX);

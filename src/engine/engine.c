@@ -40,7 +40,7 @@ static uint64_t fingerprint_of(const struct mb_engine *engine)
     sum = mix(sum, &engine->program.hp, sizeof engine->program.hp);
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const struct mb_tensor *tensor = &model->tensors[i];
-        const void *data = mb_weights_data(engine->weights, i);
+        const void *data = mb_weights_first(engine->weights, i);
         sum = mix(sum, tensor->name, strlen(tensor->name));
         sum = mix(sum, &tensor->type, sizeof tensor->type);
         sum = mix(sum, tensor->ne, sizeof tensor->ne);
@@ -63,17 +63,29 @@ static int open_file(const struct mb_model *model, struct mb_gguf **out, struct 
     return mb_gguf_open(model->path, out, err);
 }
 
+/* Without memory or a thread for it the file stays mapped, which is slower and no failure. */
+static void bring_behind(struct mb_engine *engine)
+{
+    struct mb_program *program = &engine->program;
+    uint32_t *order = mb_arena_array(&engine->arena, (size_t)program->n_steps * MB_STEP_MATRICES, sizeof *order);
+    struct mb_behind *behind =
+        order ? mb_weights_follow(engine->weights, order, mb_program_order(program, order)) : NULL;
+    if (behind)
+        mb_behind_start(behind);
+}
+
 int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *opts, struct mb_engine **out,
                    struct mb_err *err)
 {
     static const struct mb_engine_opts defaults;
     struct mb_gguf *gguf = NULL;
     opts = opts ? opts : &defaults;
-    if ((unsigned)opts->load > MB_LOAD_SYNTHETIC)
+    if ((unsigned)opts->load > MB_LOAD_BEHIND)
         return mb_fail(err, MB_EINVAL, "load: %d is no way to load weights", (int)opts->load);
     struct mb_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return mb_fail_memory(err);
+    engine->opened_at_s = mb_now_s();
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->turned, NULL);
     engine->model = engine->program.model = model;
@@ -93,6 +105,8 @@ int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *op
         return code;
     }
     engine->fingerprint = fingerprint_of(engine);
+    if (opts->load == MB_LOAD_BEHIND)
+        bring_behind(engine);
     *out = engine;
     return MB_OK;
 }

@@ -49,9 +49,10 @@ void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint
     mb_share(matrix->n_rows, ROW_UNIT, member, pass->members, &begin, &end);
     if (begin >= end)
         return;
+    struct mb_weights_place place = mb_weights_at(pass->weights, matrix->tensor);
     struct mb_matmul op = {.type = matrix->type,
-                           .packed = matrix->packed,
-                           .weights = matrix->data + expert * matrix->expert_bytes,
+                           .packed = (unsigned)place.packed,
+                           .weights = place.data + matrix->offset + expert * matrix->expert_bytes,
                            .row_bytes = matrix->row_bytes,
                            .n_rows = matrix->n_rows,
                            .n_cols = matrix->n_cols,

@@ -13,11 +13,12 @@
 
 /* Rows of weights that are multiplied with. Those of expert e are expert_bytes * e further on, its bias e * n_rows. */
 struct mb_matrix {
-    const uint8_t *data; /* NULL: there is none */
-    const float *bias;   /* [n_rows], or [experts][n_rows]; NULL: none */
+    uint32_t tensor;   /* it may move while passes run: mb_weights_at() says where it is */
     uint32_t type;
-    unsigned packed;
-    size_t n_rows, n_cols, row_bytes;
+    uint64_t offset;   /* of the first row in it */
+    const float *bias; /* [n_rows], or [experts][n_rows]; NULL: none */
+    size_t n_rows;     /* 0: there is no matrix */
+    size_t n_cols, row_bytes;
     uint64_t expert_bytes;
 };
 
@@ -57,6 +58,9 @@ struct mb_program {
 int mb_program_make(struct mb_program *program, struct mb_weights *weights, struct mb_arena *arena, struct mb_err *err);
 void mb_program_free(struct mb_program *program);
 
+/* The tensors of all matrices in the order in which a pass reads them; order: [MB_STEP_MATRICES * n_steps]. Returns how many. */
+size_t mb_program_order(const struct mb_program *program, uint32_t *order);
+
 /* ---- the pass ---- */
 
 /* Rows of tokens that a member owns between matrices. With one token each member has a private copy of the stream and computes
@@ -84,8 +88,8 @@ struct mb_pass {
     const struct mb_kernels *kernels;
     struct mb_kv_cache *cache;
     struct mb_team *team;
-    unsigned members;
-    struct mb_lane *lanes; /* [members] */
+    unsigned n_team, members; /* members: those that run this pass, at most n_team */
+    struct mb_lane *lanes; /* [n_team] */
     uint32_t n_batch;
     /* shared rows, [n_batch][..] */
     float *x, *h, *y, *q, *k, *v, *attended, *gate, *up, *expert_gate, *expert_up, *partial, *router, *weights_chosen;

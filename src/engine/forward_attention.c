@@ -9,16 +9,17 @@
 /* A piece of context is not worth a barrier if it is shorter. */
 #define PIECE_MIN 128
 
-/* How many pieces each head's context is walked in: so many that heads times pieces divide evenly among members. */
+/* How many pieces each head's context is walked in: so many that heads times pieces divide evenly among the whole team, whether
+ * or not all of it runs, because how states are merged shows in the last bits. */
 static size_t pieces_of(const struct mb_pass *pass, const struct mb_kv_cache_layer *cache, uint64_t cells)
 {
-    size_t heads = cache->n_heads, a = heads, b = pass->members;
+    size_t heads = cache->n_heads, a = heads, b = pass->n_team;
     while (b) {
         size_t rest = a % b;
         a = b;
         b = rest;
     }
-    size_t pieces = pass->members / a, most = (size_t)(cells / PIECE_MIN);
+    size_t pieces = pass->n_team / a, most = (size_t)(cells / PIECE_MIN);
     pieces = pieces < pass->n_chunks ? pieces : pass->n_chunks;
     pieces = pieces < most ? pieces : most;
     return pieces ? pieces : 1;

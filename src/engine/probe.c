@@ -96,7 +96,7 @@ static void add_weights(struct mb_probe *probe)
     for (uint32_t i = 0; probe->regions && i < model->n_tensors; i++) {
         const struct mb_tensor *tensor = &model->tensors[i];
         uint64_t matrices = tensor->ne[2] * tensor->ne[3], bytes = matrices ? tensor->bytes / matrices : 0;
-        uintptr_t data = (uintptr_t)mb_weights_data(engine->weights, i);
+        uintptr_t data = (uintptr_t)mb_weights_at(engine->weights, i).data;
         if (!data || tensor->rule == MB_READ_ROWS || tensor->rule == MB_READ_NEVER || bytes < REGION_MIN)
             continue;
         for (uint64_t m = 0; m < matrices; m++) {

@@ -82,9 +82,9 @@ static struct mb_matrix part_of(struct compiler *compiler, uint32_t i, uint64_t 
 {
     const struct mb_tensor *tensor = &compiler->model->tensors[i];
     uint64_t row_bytes = tensor->bytes / (tensor->ne[1] * tensor->ne[2]);
-    return (struct mb_matrix){.data = (const uint8_t *)mb_weights_data(compiler->weights, i) + first * row_bytes,
+    return (struct mb_matrix){.tensor = i,
                               .type = tensor->type,
-                              .packed = (unsigned)mb_weights_packed(compiler->weights, i),
+                              .offset = first * row_bytes,
                               .n_rows = rows,
                               .n_cols = tensor->ne[0],
                               .row_bytes = row_bytes,
@@ -172,7 +172,7 @@ static void make_up(struct compiler *compiler, struct mb_step *step, enum mb_ten
     struct mb_matrix linear = matrix(compiler, up, d, step->matrices[0].n_rows, deep, 1);
     if (compiler->code)
         return;
-    if (!step->matrices[0].data) {
+    if (!step->matrices[0].n_rows) {
         if (linear.n_rows % 2 || linear.bias || deep != 1) {
             compiler->code = mb_fail(compiler->err, MB_ENOTSUP, "%s: an FFN without a gate is not run yet; `membound inspect` "
                                      "counts it", compiler->model->name);
@@ -180,7 +180,7 @@ static void make_up(struct compiler *compiler, struct mb_step *step, enum mb_ten
         }
         linear.n_rows /= 2;
         step->matrices[0] = linear;
-        linear.data += linear.n_rows * linear.row_bytes;
+        linear.offset += linear.n_rows * linear.row_bytes;
     }
     step->matrices[1] = linear;
     if (deep != 1 && mb_act_of(linear.type) != mb_act_of(step->matrices[0].type))
@@ -408,6 +408,16 @@ int mb_program_make(struct mb_program *program, struct mb_weights *weights, stru
     if (!compiler.code)
         check_complete(&compiler);
     return compiler.code;
+}
+
+size_t mb_program_order(const struct mb_program *program, uint32_t *order)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < program->n_steps; i++)
+        for (unsigned k = 0; k < MB_STEP_MATRICES; k++)
+            if (program->steps[i].matrices[k].n_rows)
+                order[n++] = program->steps[i].matrices[k].tensor;
+    return n;
 }
 
 void mb_program_free(struct mb_program *program)

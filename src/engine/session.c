@@ -83,7 +83,7 @@ static void place_all(struct mb_session *session, struct layout *layout)
         pass->weights_chosen = place(layout, entries, f);
         pass->chosen = place(layout, entries, sizeof(uint32_t));
     }
-    for (unsigned i = 0; i < pass->members; i++)
+    for (unsigned i = 0; i < pass->n_team; i++)
         place_lane(session, layout, &pass->lanes[i]);
 }
 
@@ -91,7 +91,7 @@ static int take_buffers(struct mb_session *session, struct mb_err *err)
 {
     struct mb_pass *pass = &session->pass;
     struct layout layout = {0};
-    pass->lanes = mb_arena_array(&session->arena, pass->members, sizeof *pass->lanes);
+    pass->lanes = mb_arena_array(&session->arena, pass->n_team, sizeof *pass->lanes);
     if (!pass->lanes)
         return mb_fail_memory(err);
     place_all(session, &layout);
@@ -157,8 +157,8 @@ int mb_session_open(struct mb_engine *engine, const struct mb_session_opts *opts
     pass->kernels = &engine->kernels;
     pass->cache = &session->cache;
     pass->team = session->team;
-    pass->members = mb_team_size(session->team);
-    pass->n_chunks = pass->members < PIECES_MAX ? pass->members : PIECES_MAX;
+    pass->members = pass->n_team = mb_team_size(session->team);
+    pass->n_chunks = pass->n_team < PIECES_MAX ? pass->n_team : PIECES_MAX;
     pass->n_batch = session->n_batch;
     pass->on_op = opts->on_op;
     pass->user = opts->user;
@@ -206,6 +206,30 @@ static int check_tokens(const struct mb_session *session, const int32_t *tokens,
     return MB_OK;
 }
 
+/* The thread that brings weights needs a CPU. Members wait for the slowest of them at every barrier, so one that shares its CPU
+ * holds up all: where the team has every CPU, its last member stays out until the weights are there. */
+static unsigned members_of(const struct mb_session *session)
+{
+    const struct mb_behind *behind = mb_weights_behind(session->engine->weights);
+    unsigned n = session->pass.n_team;
+    return n > 1 && behind && mb_team_is_full(session->team) && mb_behind_is_busy(behind) ? n - 1 : n;
+}
+
+/* The first pass of an engine is what somebody waits for: it has all CPUs, and the thread rests. */
+static void run_pass(struct mb_session *session)
+{
+    struct mb_engine *engine = session->engine;
+    struct mb_pass *pass = &session->pass;
+    struct mb_behind *behind = engine->has_run ? NULL : mb_weights_behind(engine->weights);
+    pass->members = behind ? pass->n_team : members_of(session);
+    if (behind)
+        mb_behind_hold(behind, 1);
+    mb_team_run(session->team, pass->members, mb_pass_run, pass);
+    if (behind)
+        mb_behind_hold(behind, 0);
+    engine->has_run = 1;
+}
+
 static void run_chunk(struct mb_session *session, const int32_t *tokens, size_t n)
 {
     struct mb_pass *pass = &session->pass;
@@ -214,7 +238,7 @@ static void run_chunk(struct mb_session *session, const int32_t *tokens, size_t 
     pass->position = session->n_tokens;
     pass->stop = 0;
     mb_engine_take_turn(session->engine);
-    mb_team_run(session->team, pass->members, mb_pass_run, pass);
+    run_pass(session);
     mb_engine_end_turn(session->engine);
     size_t end = session->n_tokens + n;
     session->n_written = end > session->n_written ? end : session->n_written;
@@ -294,10 +318,17 @@ size_t mb_session_truncate(struct mb_session *session, size_t n)
 
 void mb_session_get_info(const struct mb_session *session, struct mb_session_info *out)
 {
+    const struct mb_behind *behind = mb_weights_behind(session->engine->weights);
+    struct mb_behind_state state = {0};
+    if (behind)
+        mb_behind_get_state(behind, &state);
     *out = (struct mb_session_info){.weights_bytes = mb_weights_taken(session->engine->weights),
                                     .cache_bytes = session->cache.bytes,
                                     .buffer_bytes = session->buffer_bytes,
                                     .n_threads = mb_team_size(session->team),
                                     .is_bound = mb_team_is_bound(session->team),
-                                    .simd = session->engine->simd};
+                                    .simd = session->engine->simd,
+                                    .behind_bytes = state.n_bytes,
+                                    .behind_done_bytes = state.done_bytes,
+                                    .behind_s = state.done_at_s > 0 ? state.done_at_s - session->engine->opened_at_s : 0};
 }

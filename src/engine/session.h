@@ -15,10 +15,12 @@ struct mb_engine {
     struct mb_arena arena;
     uint64_t fingerprint; /* of the model: prefixes of one are no use to another */
     const char *simd;
+    double opened_at_s; /* mb_now_s() when mb_engine_open() began */
     /* Passes of all sessions take turns in the order in which they ask: two at once would only share one memory. */
     pthread_mutex_t lock;
     pthread_cond_t turned;
     uint64_t next_ticket, serving;
+    int has_run; /* a pass; of the one whose turn it is */
 };
 
 struct mb_session {

@@ -21,10 +21,12 @@
 #define ROWS_KEPT 256
 
 struct loaded {
-    const uint8_t *data, *rows;
+    struct mb_weights_place first;     /* where loading put it */
+    const struct mb_weights_place *now; /* where it is read: published, see behind.h */
+    const uint8_t *rows;
     float *f32;
     uint64_t n_rows; /* at `rows` */
-    uint8_t needed, packed;
+    uint8_t needed, is_taken;
 };
 
 struct mapping {
@@ -41,6 +43,7 @@ struct mb_weights {
     unsigned n_parts;
     uint8_t *taken;
     uint64_t taken_bytes, seed;
+    struct mb_behind *behind; /* NULL: nothing comes later */
     struct mb_team *team; /* while loading */
     const struct mb_engine_opts *opts;
     uint8_t **scratch; /* [members] */
@@ -127,7 +130,8 @@ static const uint8_t *in_file(const struct mb_weights *weights, const struct mb_
 /* Does tensor i take memory, or is it used where the file is mapped? */
 static int is_taken(const struct mb_weights *weights, const struct mb_tensor *tensor)
 {
-    return weights->opts->load != MB_LOAD_MMAP || ((uintptr_t)in_file(weights, tensor) & 3) != 0;
+    int mapped = weights->opts->load == MB_LOAD_MMAP || weights->opts->load == MB_LOAD_BEHIND;
+    return !mapped || ((uintptr_t)in_file(weights, tensor) & 3) != 0;
 }
 
 /* ---- how much ---- */
@@ -169,12 +173,13 @@ static int plan(struct mb_weights *weights, uint64_t **out_at, struct mb_err *er
         if (weights->parts && !in_file(weights, tensor))
             return mb_fail(err, MB_EFORMAT, "%s: %s lies outside of the file; it is truncated", model->name, tensor->name);
         needed += tensor->bytes;
-        if (!is_taken(weights, tensor))
+        loaded->is_taken = (uint8_t)is_taken(weights, tensor);
+        if (!loaded->is_taken)
             continue;
-        loaded->packed = (uint8_t)can_pack(weights, tensor);
+        loaded->first.packed = can_pack(weights, tensor);
         at[i] = total;
         total += (tensor->bytes + 4095) / 4096 * 4096;
-        if (loaded->packed && tensor->rule == MB_READ_TIED && !weights->parts)
+        if (loaded->first.packed && tensor->rule == MB_READ_TIED && !weights->parts)
             total += (ROWS_KEPT * (tensor->bytes / tensor->ne[1]) + 4095) / 4096 * 4096;
     }
     uint64_t free_bytes = weights->opts->memory_bytes ? weights->opts->memory_bytes : mb_pages_free();
@@ -194,13 +199,15 @@ static void load_rows(struct mb_weights *weights, const struct mb_tensor *tensor
                       uint64_t matrix, size_t rows, size_t row_bytes, size_t begin, size_t end)
 {
     uint64_t place = (matrix * rows + begin) * row_bytes;
-    uint8_t *to = (uint8_t *)(uintptr_t)loaded->data + place;
+    uint8_t *to = (uint8_t *)(uintptr_t)loaded->first.data + place;
     uint64_t block_bytes = mb_type_info(tensor->type)->block_bytes;
-    const uint8_t *from = weights->parts ? in_file(weights, tensor) + place : loaded->packed ? weights->scratch[member] : to;
+    const uint8_t *from = weights->parts         ? in_file(weights, tensor) + place
+                          : loaded->first.packed ? weights->scratch[member]
+                                                 : to;
     if (!weights->parts)
         mb_weights_fill(tensor, weights->seed, (uint8_t *)(uintptr_t)from, place / block_bytes,
                         (place + (end - begin) * row_bytes) / block_bytes);
-    if (loaded->packed)
+    if (loaded->first.packed)
         weights->kernels->pack(tensor->type, weights->kernels->pack_rows, to, from, row_bytes, end - begin, 0, end - begin);
     else if (from != to)
         memcpy(to, from, (end - begin) * row_bytes);
@@ -252,14 +259,14 @@ static int bring(struct mb_weights *weights, const uint64_t *at, struct mb_err *
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const struct mb_tensor *tensor = &model->tensors[i];
         struct loaded *loaded = &weights->tensors[i];
-        if (!loaded->needed || !is_taken(weights, tensor))
+        if (!loaded->is_taken)
             continue;
         if (opts->cancel && __atomic_load_n(opts->cancel, __ATOMIC_RELAXED))
             return mb_fail(err, MB_ECANCEL, "loading was cancelled");
-        loaded->data = weights->taken + at[i];
+        loaded->first.data = weights->taken + at[i];
         weights->next = i;
         mb_team_run(weights->team, members, load_tensor, weights);
-        if (loaded->packed && tensor->rule == MB_READ_TIED && !weights->parts) {
+        if (loaded->first.packed && tensor->rule == MB_READ_TIED && !weights->parts) {
             uint64_t row = tensor->bytes / tensor->ne[1], n = tensor->ne[1] < ROWS_KEPT ? tensor->ne[1] : ROWS_KEPT;
             uint8_t *rows = weights->taken + at[i] + (tensor->bytes + 4095) / 4096 * 4096;
             mb_weights_fill(tensor, weights->seed, rows, 0, n * row / mb_type_info(tensor->type)->block_bytes);
@@ -300,13 +307,14 @@ int mb_weights_load(const struct mb_model *model, const struct mb_gguf *gguf, co
     }
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         struct loaded *loaded = &weights->tensors[i];
+        loaded->now = &loaded->first;
         if (!loaded->needed)
             continue;
         const uint8_t *file = weights->parts ? in_file(weights, &model->tensors[i]) : NULL;
-        if (!loaded->data)
-            loaded->data = file;
+        if (!loaded->first.data)
+            loaded->first.data = file;
         if (!loaded->rows)
-            loaded->rows = loaded->packed ? file : loaded->data;
+            loaded->rows = loaded->first.packed ? file : loaded->first.data;
         if (!loaded->n_rows)
             loaded->n_rows = model->tensors[i].ne[1];
     }
@@ -319,6 +327,7 @@ void mb_weights_free(struct mb_weights *weights)
 {
     if (!weights)
         return;
+    mb_behind_close(weights->behind);
     for (unsigned i = 0; i < weights->n_parts; i++)
         munmap(weights->parts[i].base, weights->parts[i].bytes);
     mb_pages_give(weights->taken, weights->taken_bytes);
@@ -326,14 +335,46 @@ void mb_weights_free(struct mb_weights *weights)
     free(weights);
 }
 
-const void *mb_weights_data(const struct mb_weights *weights, uint32_t i)
+struct mb_behind *mb_weights_follow(struct mb_weights *weights, const uint32_t *order, size_t n)
 {
-    return weights->tensors[i].data;
+    const struct mb_model *model = weights->model;
+    struct mb_behind_tensor *list = mb_arena_array(&weights->arena, n ? n : 1, sizeof *list);
+    uint8_t *seen = mb_arena_alloc(&weights->arena, model->n_tensors);
+    size_t n_list = 0;
+    for (size_t k = 0; list && seen && k < n; k++) {
+        const struct mb_tensor *tensor = &model->tensors[order[k]];
+        struct loaded *loaded = &weights->tensors[order[k]];
+        if (!loaded->needed || loaded->is_taken || !tensor->bytes || seen[order[k]])
+            continue;
+        seen[order[k]] = 1;
+        uint64_t matrices = tensor->ne[2] * tensor->ne[3];
+        list[n_list++] = (struct mb_behind_tensor){.from = loaded->first.data,
+                                                   .n_rows = tensor->ne[1],
+                                                   .n_matrices = matrices,
+                                                   .row_bytes = tensor->bytes / (tensor->ne[1] * matrices),
+                                                   .type = tensor->type,
+                                                   .to.packed = can_pack(weights, tensor),
+                                                   .now = &loaded->now};
+    }
+    if (!n_list || mb_behind_open(list, n_list, weights->kernels, &weights->behind) != MB_OK)
+        return NULL;
+    return weights->behind;
 }
 
-int mb_weights_packed(const struct mb_weights *weights, uint32_t i)
+struct mb_behind *mb_weights_behind(const struct mb_weights *weights)
 {
-    return weights->tensors[i].packed;
+    return weights->behind;
+}
+
+struct mb_weights_place mb_weights_at(const struct mb_weights *weights, uint32_t i)
+{
+    return *__atomic_load_n(&weights->tensors[i].now, __ATOMIC_ACQUIRE);
+}
+
+const void *mb_weights_first(const struct mb_weights *weights, uint32_t i)
+{
+    const struct loaded *loaded = &weights->tensors[i];
+    return loaded->rows ? loaded->rows : loaded->first.data; /* synthetic ones may have no rows in file order */
 }
 
 const void *mb_weights_row(const struct mb_weights *weights, uint32_t i, uint64_t row)
@@ -349,16 +390,19 @@ const float *mb_weights_f32(struct mb_weights *weights, uint32_t i)
     struct loaded *loaded = &weights->tensors[i];
     uint64_t n = tensor->ne[0] * tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
     if (tensor->type == MB_TYPE_F32)
-        return (const float *)(const void *)loaded->data;
+        return (const float *)(const void *)loaded->first.data;
     if (!loaded->f32) {
         loaded->f32 = mb_arena_array(&weights->arena, n, sizeof(float));
         if (loaded->f32)
-            weights->kernels->dequant[tensor->type](loaded->f32, loaded->data, n);
+            weights->kernels->dequant[tensor->type](loaded->f32, loaded->first.data, n);
     }
     return loaded->f32;
 }
 
 uint64_t mb_weights_taken(const struct mb_weights *weights)
 {
-    return weights->taken_bytes;
+    struct mb_behind_state state = {0};
+    if (weights->behind)
+        mb_behind_get_state(weights->behind, &state);
+    return weights->taken_bytes + state.taken_bytes;
 }

@@ -335,6 +335,8 @@ static void what_cannot_be_measured_is_refused(void **state)
     refuse(model, &opts, MB_EINVAL, "nothing");
     opts = (struct mb_bench_opts){.no_prefill = 1, .no_decode = 1};
     refuse(model, &opts, MB_EINVAL, "nothing");
+    opts = (struct mb_bench_opts){.load = MB_LOAD_BEHIND};
+    refuse(model, &opts, MB_EINVAL, "copy them first");
     opts = (struct mb_bench_opts){.load = MB_LOAD_COPY};
     refuse(model, &opts, MB_EINVAL, "catalog");
     opts = (struct mb_bench_opts){.load = MB_LOAD_SYNTHETIC};

@@ -131,6 +131,7 @@ static void check(struct problem *p, const struct mb_kernels *kernels, const cha
     }
 }
 
+/* Both orders give the same bits, which is what lets weights change from one to the other under a running model. */
 static void check_both_orders(struct problem *p, const struct mb_kernels *kernels, const char *level)
 {
     p->op.packed = 0;
@@ -148,9 +149,16 @@ static void check_both_orders(struct problem *p, const struct mb_kernels *kernel
                   p->op.n_rows);
     assert_true(memcmp(want, p->packed.bytes, p->weight_bytes) == 0);
     free(want);
+    size_t y_bytes = p->op.y_stride * p->op.n_tokens * sizeof(float);
+    float *file_order = malloc(y_bytes);
+    memcpy(file_order, p->y, y_bytes);
     p->op.packed = 1;
     p->op.weights = p->packed.bytes;
     check(p, kernels, level);
+    if (memcmp(file_order, p->y, y_bytes) != 0)
+        fail_msg("%s, %s, %zu x %zu, %zu tokens: packed and file order differ", level, mb_type_name(p->op.type), p->op.n_rows,
+                 p->op.n_cols, p->op.n_tokens);
+    free(file_order);
 }
 
 static void levels_multiply_alike(void **state)
