@@ -42,7 +42,7 @@ _membound() {
     advise) mapfile -t COMPREPLY < <(compgen -W "--model --on --ctx --min-speed --budget --currency --class --sort --quant --engine --apps --kv --limit --svg --json --help" -- "$cur") ;;
     run)
         if [[ $cur == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "-p --prompt -f --file -n --tokens --system --raw --ctx --kv --threads --temp --top-k --top-p --min-p --repeat-penalty --presence-penalty --frequency-penalty --seed --template --template-vars --ignore-end --mmap --json --help" -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W "-p --prompt -f --file -n --tokens --system --raw --ctx --kv --threads --temp --top-k --top-p --min-p --repeat-penalty --presence-penalty --frequency-penalty --seed --template --template-vars --ignore-end --copy --mmap --json --help" -- "$cur")
         else
             mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$cur")
         fi

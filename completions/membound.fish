@@ -60,6 +60,7 @@ complete -c membound -n '__fish_seen_subcommand_from run' -l seed -x -d 'same se
 complete -c membound -n '__fish_seen_subcommand_from run' -l template -x -a 'chatml llama2 llama3 gemma mistral phi3 zephyr' -d 'chat format'
 complete -c membound -n '__fish_seen_subcommand_from run' -l template-vars -x -d 'more variables'
 complete -c membound -n '__fish_seen_subcommand_from run' -l ignore-end -d 'write on'
+complete -c membound -n '__fish_seen_subcommand_from run' -l copy -d 'copy the weights before the first token'
 complete -c membound -n '__fish_seen_subcommand_from run' -l mmap -d 'do not copy the weights'
 complete -c membound -n '__fish_seen_subcommand_from run' -l json -d 'JSON'
 complete -c membound -n '__fish_seen_subcommand_from shard' -l bandwidth -x -d 'GB/s of the memory'

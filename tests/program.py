@@ -338,11 +338,17 @@ class Program(unittest.TestCase):
         self.assertGreater(told["decode"]["bytes_per_token"], 50000)
         self.assertEqual(self.run_it("run", model, "--raw", "-p", "it", "-n", "9", "--temp", "0"),
                          self.run_it("run", model, "--raw", "-p", "it", "-n", "9", "--temp", "0", "--mmap", "--threads", "1"))
+        ways = [json.loads(self.run_it("run", model, "--raw", "-p", "it", "-n", "9", "--temp", "0", "--json", *way))
+                for way in (("--copy",), ("--mmap",), ())]
+        self.assertEqual(len({way["text"] for way in ways}), 1)
+        self.assertEqual([(way["load"]["way"], way["load"]["why"]) for way in ways[:2]], [("copy", "asked"), ("map", "asked")])
+        self.assertIn((ways[2]["load"]["way"], ways[2]["load"]["why"]), [("behind", "default"), ("copy", "nodes"), ("map", "memory")])
+        self.assertEqual(ways[2]["load"]["behind_bytes"] > 0, ways[2]["load"]["way"] == "behind")
         self.assertLessEqual(self.widest(self.run_it("run", "--help")), 80)
         self.assertIn("Which model?", self.run_it("run", expect=2))
         for code, args in ((2, (model, "-p", "x", "-f", "y")), (2, (model, "--raw", "--system", "x", "-p", "x")),
                            (2, (model, "-p", "x", "--template", "nosuch")), (2, (model, "-p", "x", "-q")),
-                           (2, (model, "-p", "x", "--kv", "Q3")), (3, (model, "-f", "/no/such/file")), (2, ("Qwen3-8B", "-p", "x")),
+                           (2, (model, "-p", "x", "--copy", "--mmap")), (2, (model, "-p", "x", "--kv", "Q3")), (3, (model, "-f", "/no/such/file")), (2, ("Qwen3-8B", "-p", "x")),
                            (3, (model, "-p", "x", "--template-vars", "[]")), (2, (model, "-p", "x" * 500, "--ctx", "64"))):
             self.refused(code, "run", *args)
 

@@ -14,7 +14,7 @@ enum { PROMPT_BYTES_MAX = 64 << 20 };
 struct request {
     const char *spec, *prompt, *file, *system, *chat_format, *extra, *kv_type;
     uint64_t n_max, n_ctx, n_threads, seed;
-    int seed_given, raw, ignore_end, map, json;
+    int seed_given, raw, ignore_end, map, copy, json;
     struct mb_sampler_opts sampling;
 };
 
@@ -30,7 +30,11 @@ struct run {
     struct progress progress;
     double bound_bytes_per_s; /* 0 unknown */
     const char *bound_is;     /* "measured", "spec", ... */
+    unsigned n_nodes;         /* of memory; 0 unknown */
+    enum mb_load_mode load;
+    const char *load_why;
     double load_s;
+    int behind_told; /* how it went was said */
 };
 
 /* One answer and what it took. */
@@ -88,6 +92,8 @@ static void find_bound(struct run *run)
     }
     for (unsigned i = 0; i < run->machine->n_processors; i++) {
         const struct mb_processor *processor = run->machine->processors + i;
+        if (processor->kind == MB_PROCESSOR_CPU)
+            run->n_nodes = processor->n_numa_nodes;
         for (unsigned r = 0; processor->kind == MB_PROCESSOR_CPU && r < processor->n_reads; r++) {
             const struct mb_figure *figure = &processor->reads[r].bytes_per_s;
             if (figure->provenance == MB_UNKNOWN || figure->value <= run->bound_bytes_per_s)
@@ -99,7 +105,7 @@ static void find_bound(struct run *run)
 }
 
 /* Weights in the order that streams best need memory of their own; where the machine has too little, the file is mapped. */
-static int must_map(const struct run *run)
+static int has_no_room(const struct run *run)
 {
     struct mb_model_info info;
     mb_model_get_info(run->model, &info);
@@ -111,10 +117,24 @@ static int must_map(const struct run *run)
     return 1;
 }
 
+/* The first token comes soonest from the mapped file, the others from memory: so the one is followed by the other, except where
+ * several memory nodes want each thread to write its own rows. */
+static void choose_load(struct run *run)
+{
+    run->load_why = run->request->map || run->request->copy ? "asked"
+                    : has_no_room(run)                      ? "memory"
+                    : run->n_nodes > 1                      ? "nodes"
+                                                            : "default";
+    run->load = run->request->map || run->load_why[0] == 'm' ? MB_LOAD_MMAP
+                : run->load_why[0] == 'd'                    ? MB_LOAD_BEHIND
+                                                             : MB_LOAD_COPY;
+}
+
 static int open_engine(struct run *run, struct mb_err *err)
 {
     const struct request *request = run->request;
-    struct mb_engine_opts engine = {.load = request->map || must_map(run) ? MB_LOAD_MMAP : MB_LOAD_COPY,
+    choose_load(run);
+    struct mb_engine_opts engine = {.load = run->load,
                                     .n_threads = (unsigned)request->n_threads,
                                     .progress = progress_show,
                                     .user = &run->progress,
@@ -124,7 +144,7 @@ static int open_engine(struct run *run, struct mb_err *err)
     int code = mb_engine_open(run->model, &engine, &run->engine, err);
     progress_end(&run->progress);
     run->load_s = now_s() - began_s;
-    if (code == MB_OK && engine.load == MB_LOAD_MMAP && !request->map && !request->json)
+    if (code == MB_OK && run->load == MB_LOAD_MMAP && !request->map && !request->json)
         fputs("The weights are read from the file as it is mapped: there is no room to copy them.\n", stderr);
     return code;
 }
@@ -192,11 +212,30 @@ static const char *speed_text(double tokens_per_s, char *buf, size_t n)
     return buf;
 }
 
-static void show_figures(const struct run *run, const struct answer *answer)
+/* How far the weights are on their way to memory, until it was said that all are there. */
+static void append_behind(struct run *run, char *text, size_t n)
+{
+    struct mb_session_info info;
+    char done[32], all[32];
+    mb_session_get_info(run->session, &info);
+    if (run->load != MB_LOAD_BEHIND || run->behind_told)
+        return;
+    run->behind_told = info.behind_s > 0 || !info.behind_bytes;
+    if (info.behind_s > 0)
+        append(text, n, "; weights in memory after %.1f s", info.behind_s);
+    else if (info.behind_bytes)
+        append(text, n, "; %s of %s of the weights in memory, the others in the mapped file",
+               mb_format_bytes((double)info.behind_done_bytes, done, sizeof done),
+               mb_format_bytes((double)info.behind_bytes, all, sizeof all));
+    else
+        append(text, n, "; weights in the mapped file: the system gave no memory or no thread to copy them");
+}
+
+static void show_figures(struct run *run, const struct answer *answer)
 {
     const struct mb_written *w = &answer->written;
     size_t n_new = w->n_prompt - w->n_reused;
-    char text[400] = "", seen[48], low[32], high[32];
+    char text[600] = "", seen[48], low[32], high[32];
     append(text, sizeof text, "prefill %zu tokens%s, %s tok/s", n_new, w->n_reused ? " (the others were known)" : "",
            speed_text(rate_of((double)n_new, w->prefill_s), seen, sizeof seen));
     if (w->n_decoded) {
@@ -211,6 +250,7 @@ static void show_figures(const struct run *run, const struct answer *answer)
         else
             append(text, sizeof text, "; the bound is not known (membound machine --measure)");
     }
+    append_behind(run, text, sizeof text);
     if (answer->predicted.tokens_per_s > 0)
         append(text, sizeof text, "; predicted %s tok/s, %s to %s",
                speed_text(answer->predicted.tokens_per_s, seen, sizeof seen),
@@ -236,6 +276,8 @@ static int print_json(const struct run *run, const struct answer *answer)
                                       .text = answer->text ? answer->text : "",
                                       .text_n = answer->n,
                                       .seed = run->request->sampling.seed,
+                                      .load = run->load,
+                                      .load_why = run->load_why,
                                       .load_s = run->load_s,
                                       .bound_bytes_per_s = run->bound_bytes_per_s,
                                       .predicted = answer->predicted};
@@ -451,7 +493,8 @@ int verb_run(int argc, char **argv)
         {"template", OPTION_TEXT, &request.chat_format, "NAME", "chat format: chatml, llama3, gemma, ... or a template"},
         {"template-vars", OPTION_TEXT, &request.extra, "JSON", "for the template: {\"enable_thinking\": false}"},
         {"ignore-end", OPTION_FLAG, &request.ignore_end, NULL, "write on when the model ends its text"},
-        {"mmap", OPTION_FLAG, &request.map, NULL, "map the file instead of copying the weights"},
+        {"copy", OPTION_FLAG, &request.copy, NULL, "copy the weights before the first token, not behind it"},
+        {"mmap", OPTION_FLAG, &request.map, NULL, "map the file and copy nothing"},
         {"json", OPTION_FLAG, &request.json, NULL, "text and figures as JSON (docs/json.md)"},
     };
     const struct command command = {
@@ -473,6 +516,7 @@ int verb_run(int argc, char **argv)
         return offer_models();
     const char *clash = request.prompt && request.file                       ? "--prompt and --file exclude each other"
                         : request.raw && (request.system || request.chat_format) ? "--raw knows no system message and no template"
+                        : request.copy && request.map                        ? "--copy and --mmap exclude each other"
                         : request.n_ctx > UINT32_MAX                         ? "--ctx is too large"
                         : request.n_threads > 4096                           ? "--threads is over 4096"
                                                                              : NULL;

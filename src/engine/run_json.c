@@ -34,6 +34,14 @@ static json_t *decode_json(const struct mb_run_report *report)
                      "bound_bytes_per_s", known(bound), "fraction_of_bound", known(bound > 0 ? bytes_per_s / bound : 0));
 }
 
+static json_t *load_json(const struct mb_run_report *report, const struct mb_session_info *session)
+{
+    static const char *const names[] = {"map", "copy", "synthetic", "behind"};
+    return json_pack("{s:s, s:s, s:I, s:I, s:o}", "way", names[report->load], "why", report->load_why, "behind_bytes",
+                     (json_int_t)session->behind_bytes, "behind_done_bytes", (json_int_t)session->behind_done_bytes, "behind_s",
+                     known(session->behind_s));
+}
+
 int mb_run_json(const struct mb_run_report *report, char **out, struct mb_err *err)
 {
     struct mb_model_info info;
@@ -44,11 +52,12 @@ int mb_run_json(const struct mb_run_report *report, char **out, struct mb_err *e
     json_t *text = json_stringn(report->text, report->text_n);
     if (!text)
         return mb_fail(err, MB_EINVAL, "the text of the answer is no UTF-8, or memory is short; leave the JSON out");
-    json_t *root = json_pack("{s:s, s:s?, s:s, s:I, s:I, s:o, s:s, s:f, s:o, s:o}", "model", info.name, "machine",
+    json_t *root = json_pack("{s:s, s:s?, s:s, s:I, s:I, s:o, s:s, s:f, s:o, s:o, s:o}", "model", info.name, "machine",
                              report->machine ? report->machine->name : NULL, "simd", session.simd, "threads",
                              (json_int_t)session.n_threads, "seed", (json_int_t)report->seed, "text", text, "stop",
-                             mb_stop_name(report->written->stop), "load_s", report->load_s, "prefill",
-                             prefill_json(report->written), "decode", decode_json(report));
+                             mb_stop_name(report->written->stop), "load_s", report->load_s, "load",
+                             load_json(report, &session), "prefill", prefill_json(report->written), "decode",
+                             decode_json(report));
     int failed = !root || (predicted->tokens_per_s > 0
                                ? json_object_set_new(root, "predicted",
                                                      json_pack("{s:f, s:f, s:f}", "tokens_per_s", predicted->tokens_per_s, "low",
