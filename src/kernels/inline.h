@@ -2,7 +2,8 @@
 /* INLINE: functions that must be inlined, because their arguments are constants that select code, and vectors stay in registers.
  * NOT_INLINE: one copy, although its callers would take it in. UNROLL: the loop after it is unrolled, because its counter
  * selects shifts. ROLLED: it is not, because one copy of its body is enough. IN_MEMORY: a variable that stays in memory,
- * instead of filling the registers and being spilled. Under sanitizers neither is worth the minutes that instrumenting every
+ * instead of filling the registers and being spilled. AFRESH: what a pointer points at is loaded anew, and does not fill the
+ * registers from one turn of a loop to the next. Under sanitizers neither is worth the minutes that instrumenting every
  * copy takes; MB_SMALL_CODE says so of other builds where speed does not count. */
 #ifndef MB_INLINE_H
 #define MB_INLINE_H
@@ -19,6 +20,7 @@
 #endif
 
 #define IN_MEMORY(object) __asm__ volatile("" ::"r"(&(object)) : "memory")
+#define AFRESH(pointer)   __asm__ volatile("" : "+r"(pointer))
 
 #if defined(MB_SMALL_CODE)
 #define INLINE static inline

@@ -18,9 +18,6 @@
 #include <immintrin.h>
 
 #define LANES         16
-/* How far ahead weights are asked for. On two Zen 3 CPUs that made decoding slower: Q8_0 28 instead of 31 GB/s, Q4_K and Q6_K the
- * same; the prefetcher of the CPU does it. */
-#define AHEAD_BYTES 0
 #define SUM_BITS      16 /* of the sums of dot(); 32: none of 32 columns overflows */
 #define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
 /* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: 16 registers hold 8 sums, 2 of weights, an activation. */

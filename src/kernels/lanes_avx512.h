@@ -18,7 +18,6 @@
 #include <immintrin.h>
 
 #define LANES         16
-#define AHEAD_BYTES 1024 /* how far ahead weights are asked for; not measured */
 #define SUM_BITS      (WITH_VNNI ? 32 : 16) /* of the sums of dot(); 32: none of 32 columns overflows */
 /* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: as many sums are added to in turn, for each takes five
  * cycles (VPDPBUSD of Ice Lake; Intel's optimization manual). */

@@ -15,7 +15,6 @@
 #include <arm_neon.h>
 
 #define LANES         8
-#define AHEAD_BYTES 1024 /* how far ahead weights are asked for; not measured */
 #define SUM_BITS      32 /* of the sums of dot() */
 #define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
 #define TOKENS_AT_ONCE 4 /* that are multiplied at once; MB_ACT_TILE or a multiple */
