@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MEMBERS_MAX 4096
 
@@ -416,7 +417,18 @@ int mb_team_is_bound(const struct mb_team *team)
     return team->bound;
 }
 
-int mb_team_is_full(const struct mb_team *team)
+unsigned mb_team_n_idle(const struct mb_team *team)
 {
-    return team->n >= team->n_places;
+    return team->n < team->n_places ? team->n_places - team->n : 0;
+}
+
+unsigned mb_team_n_cpus(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return (unsigned)CPU_COUNT(&set);
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
 }

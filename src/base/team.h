@@ -44,8 +44,10 @@ unsigned mb_team_size(const struct mb_team *team);
 unsigned mb_team_n_cores(const struct mb_team *team);
 const struct mb_team_place *mb_team_place(const struct mb_team *team, unsigned member);
 int mb_team_is_bound(const struct mb_team *team);
-/* Does it have a member on each hardware thread that it may use? */
-int mb_team_is_full(const struct mb_team *team);
+/* Hardware threads that it may use and has no member on. */
+unsigned mb_team_n_idle(const struct mb_team *team);
+/* Hardware threads that the calling thread may use, without a team; at least 1. */
+unsigned mb_team_n_cpus(void);
 
 /* Call fn(arg, i) on the members i < n (1..size) at once and return when all have returned. Members wait spinning, so that a
  * run costs about a microsecond; after 2 ms without work they sleep, those that were left out at once. */

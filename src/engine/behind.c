@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Bringing weights to memory behind a running model: one thread, which walks the tensors in the order that it was given. Assumes
- * that kernels form the same sums whatever the order of rows, so that it does not matter when a reader sees a tensor move. Which
- * tensors, and where they are looked up, is left to weights.c. */
+/* Bringing weights to memory behind a running model: a few threads, each of which takes the next tensor of the given order.
+ * Assumes that kernels form the same sums whatever the order of rows, so that it does not matter when a reader sees a tensor
+ * move. Which tensors, and where they are looked up, is left to weights.c. */
 #include "engine/behind.h"
 #include "base/base.h"
 #include "engine/pages.h"
@@ -20,12 +20,13 @@
 struct mb_behind {
     const struct mb_kernels *kernels;
     struct mb_behind_tensor *tensors;
-    size_t n, next; /* next: of the one who takes steps */
+    size_t n;
     uint8_t *pages;
     uint64_t taken_bytes, n_bytes;
-    pthread_t thread;
-    int has_thread;
-    /* shared with the thread */
+    pthread_t threads[MB_BEHIND_THREADS_MAX];
+    unsigned n_threads;
+    /* shared with the threads */
+    size_t next, n_done;
     uint64_t done_bytes;
     double done_at_s; /* written before `done` */
     int done, stop, held;
@@ -93,22 +94,18 @@ static void let_go(const struct mb_behind_tensor *tensor)
 
 int mb_behind_step(struct mb_behind *behind)
 {
-    if (behind->next < behind->n) {
-        struct mb_behind_tensor *tensor = &behind->tensors[behind->next];
-        if (!bring(behind, tensor))
-            return 0;
-        __atomic_store_n(tensor->now, &tensor->to, __ATOMIC_RELEASE);
-        let_go(tensor);
-        behind->next++;
-        __atomic_fetch_add(&behind->done_bytes, bytes_of(tensor), __ATOMIC_RELAXED);
-    }
-    if (behind->next < behind->n)
-        return 1;
-    if (!behind->done) {
+    size_t next = __atomic_fetch_add(&behind->next, 1, __ATOMIC_RELAXED);
+    if (next >= behind->n || !bring(behind, &behind->tensors[next]))
+        return 0;
+    struct mb_behind_tensor *tensor = &behind->tensors[next];
+    __atomic_store_n(tensor->now, &tensor->to, __ATOMIC_RELEASE);
+    let_go(tensor);
+    __atomic_fetch_add(&behind->done_bytes, bytes_of(tensor), __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&behind->n_done, 1, __ATOMIC_ACQ_REL) == behind->n) {
         behind->done_at_s = mb_now_s();
         __atomic_store_n(&behind->done, 1, __ATOMIC_RELEASE);
     }
-    return 0;
+    return 1;
 }
 
 static void *work(void *arg)
@@ -123,8 +120,8 @@ void mb_behind_close(struct mb_behind *behind)
     if (!behind)
         return;
     set(behind, &behind->stop, 1);
-    if (behind->has_thread)
-        pthread_join(behind->thread, NULL);
+    for (unsigned i = 0; i < behind->n_threads; i++)
+        pthread_join(behind->threads[i], NULL);
     mb_pages_give(behind->pages, behind->taken_bytes);
     pthread_cond_destroy(&behind->turned);
     pthread_mutex_destroy(&behind->lock);
@@ -158,14 +155,16 @@ int mb_behind_open(struct mb_behind_tensor *tensors, size_t n, const struct mb_k
     return MB_OK;
 }
 
-int mb_behind_start(struct mb_behind *behind)
+int mb_behind_start(struct mb_behind *behind, unsigned n)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    behind->has_thread = pthread_create(&behind->thread, NULL, work, behind) == 0;
+    n = n < MB_BEHIND_THREADS_MAX ? n : MB_BEHIND_THREADS_MAX;
+    while (behind->n_threads < n && pthread_create(&behind->threads[behind->n_threads], NULL, work, behind) == 0)
+        behind->n_threads++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (behind->has_thread)
+    if (behind->n_threads)
         return MB_OK;
     mb_pages_give(behind->pages, behind->taken_bytes);
     behind->pages = NULL;
@@ -173,9 +172,9 @@ int mb_behind_start(struct mb_behind *behind)
     return MB_ENOMEM;
 }
 
-int mb_behind_is_busy(const struct mb_behind *behind)
+unsigned mb_behind_n_busy(const struct mb_behind *behind)
 {
-    return behind->has_thread && !__atomic_load_n(&behind->done, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&behind->done, __ATOMIC_ACQUIRE) ? 0 : behind->n_threads;
 }
 
 void mb_behind_get_state(const struct mb_behind *behind, struct mb_behind_state *out)

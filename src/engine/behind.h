@@ -23,26 +23,29 @@ struct mb_behind_tensor {
 
 struct mb_behind;
 
+enum { MB_BEHIND_THREADS_MAX = 8 };
+
 /* Take the memory of n tensors. They are used where they are until mb_behind_close().
  * MB_OK; MB_ENOMEM: the OS has not that much. */
 int mb_behind_open(struct mb_behind_tensor *tensors, size_t n, const struct mb_kernels *kernels, struct mb_behind **out);
 
-/* Bring the next tensor, publish it and give the pages of the mapping that only it lies in back. 0: none was left, or the thread
- * is to stop. */
+/* Bring the next tensor, publish it and give back the pages of the mapping that only it lies in. From any number of threads.
+ * 0: none was left, or mb_behind_close() is under way. */
 int mb_behind_step(struct mb_behind *behind);
 
-/* Start a thread that takes all steps. It blocks all signals. MB_OK; MB_ENOMEM: there is no thread to be had, so
- * nothing comes and the memory is given back. No step may have been taken then. */
-int mb_behind_start(struct mb_behind *behind);
+/* Start n >= 1 threads, at most MB_BEHIND_THREADS_MAX, that take all steps. They block all signals. MB_OK, also if only some of
+ * them could be started; MB_ENOMEM: there is no thread to be had, so nothing comes and the memory is given back. No step may
+ * have been taken then. */
+int mb_behind_start(struct mb_behind *behind, unsigned n);
 
-/* Let the thread rest before its next rows, or go on. */
+/* Let the threads rest before their next rows, or go on. */
 void mb_behind_hold(struct mb_behind *behind, int hold);
 
-/* Stop the thread, which takes as long as bringing a few rows does, and give the memory back. NULL is allowed. */
+/* Stop the threads, which takes as long as bringing a few rows does, and give the memory back. NULL is allowed. */
 void mb_behind_close(struct mb_behind *behind);
 
-/* Is a thread still bringing tensors? From any thread. */
-int mb_behind_is_busy(const struct mb_behind *behind);
+/* Threads that still bring tensors. From any thread. */
+unsigned mb_behind_n_busy(const struct mb_behind *behind);
 
 struct mb_behind_state {
     uint64_t taken_bytes;         /* of memory */

@@ -63,15 +63,17 @@ static int open_file(const struct mb_model *model, struct mb_gguf **out, struct 
     return mb_gguf_open(model->path, out, err);
 }
 
-/* Without memory or a thread for it the file stays mapped, which is slower and no failure. */
-static void bring_behind(struct mb_engine *engine)
+/* By half of the threads: bringing a tensor costs about as much as reading it in file order a few times, so it pays to be done
+ * soon. Without memory or a thread for it the file stays mapped, which is slower and no failure. */
+static void bring_behind(struct mb_engine *engine, unsigned n_threads)
 {
     struct mb_program *program = &engine->program;
     uint32_t *order = mb_arena_array(&engine->arena, (size_t)program->n_steps * MB_STEP_MATRICES, sizeof *order);
     struct mb_behind *behind =
         order ? mb_weights_follow(engine->weights, order, mb_program_order(program, order)) : NULL;
+    unsigned n = n_threads ? n_threads : mb_team_n_cpus();
     if (behind)
-        mb_behind_start(behind);
+        mb_behind_start(behind, n > 1 ? n / 2 : 1);
 }
 
 int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *opts, struct mb_engine **out,
@@ -106,7 +108,7 @@ int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *op
     }
     engine->fingerprint = fingerprint_of(engine);
     if (opts->load == MB_LOAD_BEHIND)
-        bring_behind(engine);
+        bring_behind(engine, opts->n_threads);
     *out = engine;
     return MB_OK;
 }

@@ -206,16 +206,17 @@ static int check_tokens(const struct mb_session *session, const int32_t *tokens,
     return MB_OK;
 }
 
-/* The thread that brings weights needs a CPU. Members wait for the slowest of them at every barrier, so one that shares its CPU
- * holds up all: where the team has every CPU, its last member stays out until the weights are there. */
+/* Threads that bring weights need CPUs. Members wait for the slowest of them at every barrier, so one that shares its CPU holds
+ * up all: where the team leaves too few CPUs, its last members stay out until the weights are there. */
 static unsigned members_of(const struct mb_session *session)
 {
     const struct mb_behind *behind = mb_weights_behind(session->engine->weights);
-    unsigned n = session->pass.n_team;
-    return n > 1 && behind && mb_team_is_full(session->team) && mb_behind_is_busy(behind) ? n - 1 : n;
+    unsigned n = session->pass.n_team, idle = mb_team_n_idle(session->team), busy = behind ? mb_behind_n_busy(behind) : 0;
+    unsigned out = busy > idle ? busy - idle : 0;
+    return out < n ? n - out : 1;
 }
 
-/* The first pass of an engine is what somebody waits for: it has all CPUs, and the thread rests. */
+/* The first pass of an engine is what somebody waits for: it has all CPUs, and those threads rest. */
 static void run_pass(struct mb_session *session)
 {
     struct mb_engine *engine = session->engine;
