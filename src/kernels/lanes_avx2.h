@@ -18,6 +18,7 @@
 #include <immintrin.h>
 
 #define LANES         16
+#define PARTS         2  /* registers of rows; 1: kinds with sums of many columns need not be split */
 #define SUM_BITS      16 /* of the sums of dot(); 32: none of 32 columns overflows */
 #define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
 /* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: 16 registers hold 8 sums, 2 of weights, an activation. */
@@ -165,6 +166,13 @@ INLINE vf times(vf a, vf b)
 INLINE vf fma3(vf a, vf b, vf c)
 {
     return (vf){{_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
+}
+
+/* to, with one of its PARTS from another. */
+INLINE vf part_of(vf to, vf from, int part)
+{
+    to.v[part] = from.v[part];
+    return to;
 }
 
 INLINE float sum_lanes(vf a)

@@ -18,6 +18,7 @@
 #include <immintrin.h>
 
 #define LANES         16
+#define PARTS         1  /* a register has all rows */
 #define SUM_BITS      (WITH_VNNI ? 32 : 16) /* of the sums of dot(); 32: none of 32 columns overflows */
 /* Tokens that are multiplied at once, MB_ACT_TILE or a multiple: as many sums are added to in turn, for each takes five
  * cycles (VPDPBUSD of Ice Lake; Intel's optimization manual). */
@@ -151,6 +152,12 @@ INLINE vf times(vf a, vf b)
 INLINE vf fma3(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
+}
+
+/* to, with one of its PARTS from another. */
+INLINE vf part_of(vf to, vf from, int part)
+{
+    return part == 0 ? from : to;
 }
 
 INLINE float sum_lanes(vf a)

@@ -15,6 +15,7 @@
 #include <arm_neon.h>
 
 #define LANES         8
+#define PARTS         1  /* its 32 registers hold the sums of all rows */
 #define SUM_BITS      32 /* of the sums of dot() */
 #define SIGNED_CENTRE 0  /* what offset_s8() adds to signed weights */
 #define TOKENS_AT_ONCE 4 /* that are multiplied at once; MB_ACT_TILE or a multiple */
@@ -168,6 +169,12 @@ INLINE vf times(vf a, vf b)
 INLINE vf fma3(vf a, vf b, vf c)
 {
     return (vf){{vfmaq_f32(c.v[0], a.v[0], b.v[0]), vfmaq_f32(c.v[1], a.v[1], b.v[1])}};
+}
+
+/* to, with one of its PARTS from another. */
+INLINE vf part_of(vf to, vf from, int part)
+{
+    return part == 0 ? from : to;
 }
 
 INLINE float sum_lanes(vf a)

@@ -322,7 +322,7 @@ INLINE void ask_ahead(const char *at, size_t bytes, int j, int n)
     const int n_lines = (int)((bytes + 63) / 64);
     UNROLL
     for (int line = j * n_lines / n; line < (j + 1) * n_lines / n; line++)
-        __builtin_prefetch(at + AHEAD_BYTES + line * 64);
+        __builtin_prefetch(at + (bytes > AHEAD_BYTES ? bytes : AHEAD_BYTES) + line * 64);
 }
 
 /* Are sums of 16 columns ended, and not those of 32? */
@@ -370,9 +370,16 @@ INLINE vf add_pairs(vf total, vi s, span_fn *span, struct kind kind, const char 
     return fma3(to_float(sum), all(x->d), total);
 }
 
-/* total + sub times 32 columns from x on. s: their scales. */
-INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
-                   size_t span_bytes)
+/* Sums of four times 32 columns of LANES rows are more than sixteen registers hold: such kinds take a register of rows after the
+ * other. */
+INLINE int n_parts(struct kind kind)
+{
+    return kind.sub < 4 ? 1 : PARTS;
+}
+
+/* total + sub times 32 columns from x on, in one of the parts; what it is in the others is not looked at. s: their scales. */
+INLINE vf add_columns(vf total, const vi *s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
+                      size_t span_bytes, int part)
 {
     vi w[4], sum[4], whole[4];
     for (int u = 0; u < kind.sub; u++)
@@ -384,7 +391,7 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
                 sum[u] = begin_sum(x + u, h, kind);
         UNROLL
         for (int j = 4 * h; j < 4 * h + 4; j++) {
-            ask_ahead(at + span_bytes * (size_t)p, span_bytes, j, 8);
+            ask_ahead(at + span_bytes * (size_t)p, span_bytes, 8 * part + j, 8 * n_parts(kind));
             span(w, at, p, j);
             for (int u = 0; u < kind.sub; u++)
                 sum[u] = add_product(sum[u], w[u], x + u, j, s[u * kind.halves], kind);
@@ -395,6 +402,21 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
     }
     for (int u = 0; u < kind.sub; u++)
         total = fma3(to_float(whole[u]), all(x[u].d), total);
+    return total;
+}
+
+/* The same in all parts. The compiler drops what is not looked at. */
+INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const char *at, int p, const struct mb_act_block *x,
+                   size_t span_bytes)
+{
+    if (n_parts(kind) == 1)
+        return add_columns(total, s, span, kind, at, p, x, span_bytes, 0);
+    UNROLL
+    for (int part = 0; part < PARTS; part++) {
+        total = part_of(total, add_columns(total, s, span, kind, at, p, x, span_bytes, part), part);
+        AFRESH(x);
+        AFRESH(at);
+    }
     return total;
 }
 
