@@ -63,22 +63,21 @@ INLINE void multiply_panel(const float *panel, const float *x, size_t x_stride, 
                            size_t n, size_t n_rows, int is_first)
 {
     vf sum[FLOAT_TOKENS];
-    float part[LANES];
     for (size_t t = 0; t < n; t++) {
-        const float *from = y + t * y_stride;
-        if (n_rows < LANES) {
-            memcpy(part, from, n_rows * sizeof *part);
-            from = part;
-        }
-        sum[t] = is_first ? all(0) : load_floats(from);
+        sum[t] = all(0);
+        __builtin_prefetch(y + t * y_stride, 1);
     }
     for (size_t c = 0; c < n_cols; c++) {
         vf w = load_floats(panel + c * LANES);
         for (size_t t = 0; t < n; t++)
             sum[t] = fma3(w, all(x[t * x_stride + c]), sum[t]);
     }
+    UNROLL
     for (size_t t = 0; t < n; t++) {
-        store(n_rows < LANES ? part : y + t * y_stride, sum[t]);
+        float part[LANES] = {0}, *to = n_rows == LANES ? y + t * y_stride : part;
+        if (n_rows < LANES)
+            memcpy(part, y + t * y_stride, n_rows * sizeof *part);
+        store(to, is_first ? sum[t] : fma3(sum[t], all(1), load_floats(to)));
         if (n_rows < LANES)
             memcpy(y + t * y_stride, part, n_rows * sizeof *part);
     }
