@@ -121,13 +121,18 @@ static int has_no_room(const struct run *run)
  * several memory nodes want each thread to write its own rows. */
 static void choose_load(struct run *run)
 {
-    run->load_why = run->request->map || run->request->copy ? "asked"
-                    : has_no_room(run)                      ? "memory"
-                    : run->n_nodes > 1                      ? "nodes"
-                                                            : "default";
-    run->load = run->request->map || run->load_why[0] == 'm' ? MB_LOAD_MMAP
-                : run->load_why[0] == 'd'                    ? MB_LOAD_BEHIND
-                                                             : MB_LOAD_COPY;
+    run->load = MB_LOAD_BEHIND;
+    run->load_why = "default";
+    if (run->request->map || run->request->copy) {
+        run->load = run->request->map ? MB_LOAD_MMAP : MB_LOAD_COPY;
+        run->load_why = "asked";
+    } else if (has_no_room(run)) {
+        run->load = MB_LOAD_MMAP;
+        run->load_why = "memory";
+    } else if (run->n_nodes > 1) {
+        run->load = MB_LOAD_COPY;
+        run->load_why = "nodes";
+    }
 }
 
 static int open_engine(struct run *run, struct mb_err *err)

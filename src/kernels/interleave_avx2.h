@@ -27,29 +27,42 @@ INLINE void transpose(__m256i *v)
     }
 }
 
-/* Interleave as many as possible of n 4-byte units of 16 rows, their vectors `step` apart; returns how many. */
-INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t n)
+/* Four of the 4-byte units of 16 rows, `offset` bytes into them; their vectors are `step` apart. */
+INLINE void interleave_four(char *to, size_t step, const char *const *from, size_t offset)
+{
+    __m256i v[8];
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 8; i++)
+            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[8 * half + i] + offset)));
+        transpose(v);
+        for (size_t i = 0; i < 4; i++)
+            _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * i + 32 * half), v[i]);
+    }
+}
+
+/* Interleave n 4-byte units of 16 rows, `offset` bytes into them, their vectors `step` apart. Returns how many it did: all, or
+ * none if there are less than four. */
+INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t offset, size_t n)
 {
     size_t done = 0;
     __m256i v[8];
+    if (n < 4)
+        return 0;
     for (; done + 8 <= n; done += 8)
         for (int half = 0; half < 2; half++) {
             for (int i = 0; i < 8; i++)
-                v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from[8 * half + i] + 4 * done));
+                v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(from[8 * half + i] + offset + 4 * done));
             transpose(v);
             for (size_t i = 0; i < 8; i++)
                 _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
         }
-    if (done + 4 > n)
-        return done;
-    for (int half = 0; half < 2; half++) {
-        for (int i = 0; i < 8; i++)
-            v[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(from[8 * half + i] + 4 * done)));
-        transpose(v);
-        for (size_t i = 0; i < 4; i++)
-            _mm256_storeu_si256((__m256i *)(void *)(to + 64 * step * (done + i) + 32 * half), v[i]);
+    if (done + 4 <= n) {
+        interleave_four(to + 64 * step * done, step, from, offset + 4 * done);
+        done += 4;
     }
-    return done + 4;
+    if (done < n) /* some of them once more */
+        interleave_four(to + 64 * step * (n - 4), step, from, offset + 4 * (n - 4));
+    return n;
 }
 
 #endif

@@ -319,20 +319,31 @@ INLINE void transpose(int32x4_t *v)
     v[3] = vcombine_s32(vget_high_s32(b), vget_high_s32(d));
 }
 
-/* Interleave as many as possible of n 4-byte units of 8 rows, their vectors `step` apart; returns how many. */
-INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t n)
+/* Four of the 4-byte units of 8 rows, `offset` bytes into them; their vectors are `step` apart. */
+INLINE void interleave_four(char *to, size_t step, const char *const *from, size_t offset)
+{
+    for (int part = 0; part < 2; part++) {
+        int32x4_t v[4];
+        for (int i = 0; i < 4; i++)
+            v[i] = vreinterpretq_s32_s8(vld1q_s8((const int8_t *)from[4 * part + i] + offset));
+        transpose(v);
+        for (size_t i = 0; i < 4; i++)
+            vst1q_s8((int8_t *)to + 4 * LANES * step * i + 16 * part, vreinterpretq_s8_s32(v[i]));
+    }
+}
+
+/* Interleave n 4-byte units of 8 rows, `offset` bytes into them, their vectors `step` apart. Returns how many it did: all, or
+ * none if there are less than four. */
+INLINE size_t interleave_words(char *to, size_t step, const char *const *from, size_t offset, size_t n)
 {
     size_t done = 0;
+    if (n < 4)
+        return 0;
     for (; done + 4 <= n; done += 4)
-        for (int part = 0; part < 2; part++) {
-            int32x4_t v[4];
-            for (int i = 0; i < 4; i++)
-                v[i] = vreinterpretq_s32_s8(vld1q_s8((const int8_t *)from[4 * part + i] + 4 * done));
-            transpose(v);
-            for (size_t i = 0; i < 4; i++)
-                vst1q_s8((int8_t *)to + 4 * LANES * step * (done + i) + 16 * part, vreinterpretq_s8_s32(v[i]));
-        }
-    return done;
+        interleave_four(to + 4 * LANES * step * done, step, from, offset + 4 * done);
+    if (done < n) /* some of them once more */
+        interleave_four(to + 4 * LANES * step * (n - 4), step, from, offset + 4 * (n - 4));
+    return n;
 }
 
 #endif

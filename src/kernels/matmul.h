@@ -133,14 +133,22 @@ static inline void mb_pack_recode(uint32_t type, char *block, size_t rows)
 {
     if (type != MB_TYPE_Q6_K)
         return;
+    const uint32_t low = 0x0f0f0f0f, middle = 0x30303030, high = 0xc0c0c0c0;
     for (size_t word = 0; word < 16; word++) {
-        uint8_t *a = (uint8_t *)block + rows * (18 + 12 * word), *b = a + 4 * rows, *c = b + 4 * rows;
-        for (size_t i = 0; i < 4 * rows; i++) {
-            unsigned q0 = (a[i] & 15u) | (c[i] << 4 & 0x30u), q1 = (b[i] & 15u) | (c[i] << 2 & 0x30u);
-            unsigned q2 = (a[i] >> 4) | (c[i] & 0x30u), q3 = (b[i] >> 4) | (c[i] >> 2 & 0x30u);
-            a[i] = (uint8_t)(q0 | q3 << 6);
-            b[i] = (uint8_t)(q1 | q3 >> 2 << 6);
-            c[i] = (uint8_t)(q2 | q3 >> 4 << 6);
+        char *at = block + rows * (18 + 12 * word);
+        for (size_t row = 0; row < rows; row++, at += 4) { /* four bytes at a time; masks keep them apart */
+            uint32_t a, b, c;
+            memcpy(&a, at, 4);
+            memcpy(&b, at + 4 * rows, 4);
+            memcpy(&c, at + 8 * rows, 4);
+            uint32_t q3 = (b >> 4 & low) | (c >> 2 & middle);
+            uint32_t q2 = (a >> 4 & low) | (c & middle);
+            a = (a & low) | (c << 4 & middle) | (q3 << 6 & high);
+            b = (b & low) | (c << 2 & middle) | (q3 << 4 & high);
+            c = q2 | (q3 << 2 & high);
+            memcpy(at, &a, 4);
+            memcpy(at + 4 * rows, &b, 4);
+            memcpy(at + 8 * rows, &c, 4);
         }
     }
 }

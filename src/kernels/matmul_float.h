@@ -109,7 +109,7 @@ static void matmul_panels(const struct mb_matmul *op, mb_dequant_fn *dequant, si
                 dequant(floats[i], (const char *)op->weights + row * op->row_bytes + c / info->block_elements * info->block_bytes,
                         n_cols);
             }
-            for (size_t i = interleave_words((char *)panel, 1, rows, n_cols); i < n_cols; i++)
+            for (size_t i = interleave_words((char *)panel, 1, rows, 0, n_cols); i < n_cols; i++)
                 for (size_t lane = 0; lane < LANES; lane++)
                     panel[i * LANES + lane] = floats[lane][i];
             /* One token alone waits for each of its sums; so what is left is taken in halves. */

@@ -263,6 +263,14 @@ static struct rows rows_at(const struct mb_matmul *op, size_t r, size_t end)
                          op->packed && r + LANES <= op->n_rows};
 }
 
+/* One unit of `bytes` (a constant) of every row. */
+INLINE void interleave_unit(char *to, const char *const *from, size_t offset, size_t bytes)
+{
+    UNROLL
+    for (size_t row = 0; row < LANES; row++)
+        memcpy(to + row * bytes, from[row] + offset, bytes);
+}
+
 /* Interleave one block of rows in file order, as mb_pack() does. A row that is missing is another time the last. */
 static void interleave(char *to, const struct rows *rows, size_t offset, uint32_t type)
 {
@@ -272,15 +280,19 @@ static void interleave(char *to, const struct rows *rows, size_t offset, uint32_
         from[i] = rows->at + (i < rows->n ? i : rows->n - 1) * rows->row_bytes + offset;
     for (; field->unit; field++) {
         char *at = to + LANES * field->to;
-        const char *in[LANES];
-        size_t done = 0;
-        for (size_t row = 0; row < LANES; row++)
-            in[row] = from[row] + field->from;
-        if (field->unit == 4)
-            done = interleave_words(at, field->step, in, field->n_units);
-        for (size_t i = done; i < field->n_units; i++)
-            for (size_t row = 0; row < LANES; row++)
-                memcpy(at + LANES * i * field->step * field->unit + row * field->unit, in[row] + i * field->unit, field->unit);
+        size_t step = LANES * field->step * field->unit;
+        size_t i = field->unit == 4 ? interleave_words(at, field->step, from, field->from, field->n_units) : 0;
+        for (; i < field->n_units; i++)
+            switch (field->unit) {
+            case 1:
+                interleave_unit(at + i * step, from, field->from + i, 1);
+                break;
+            case 2:
+                interleave_unit(at + i * step, from, field->from + 2 * i, 2);
+                break;
+            default:
+                interleave_unit(at + i * step, from, field->from + 4 * i, 4);
+            }
     }
     mb_pack_recode(type, to, LANES);
 }
