@@ -3,6 +3,7 @@
 #include "kernels/lanes_avx2.h"
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_packed.h"
+#include "kernels/matmul_rows.h"
 #include "kernels/x86_avx2.h"
 
 #include <math.h>
@@ -61,6 +62,7 @@ static void store_f16(void *to, const float *from, size_t n)
 void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
+    add_rows(kernels);
     add_float(kernels);
     add_prepare(kernels);
     kernels->store[MB_TYPE_F16] = store_f16;

@@ -119,9 +119,10 @@ INLINE void scales_mxfp4(struct scales *to, const char *at)
     to->d = e8m0_half(load_u8(at));
 }
 
+static const int8_t values_plus_12[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
 INLINE void span_mxfp4(vi *w, const char *at, int p, int j)
 {
-    static const int8_t values_plus_12[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     (void)p;
     nibbles(w, at + LANES * (1 + 4 * j));
     w[0] = look_up(values_plus_12, w[0]);
@@ -432,8 +433,8 @@ INLINE vf add_span(vf total, const vi *s, span_fn *span, struct kind kind, const
     return total;
 }
 
-/* y + d * total + m * (sum of min * x.sum). */
-INLINE vf add_scaled(vf y, vf total, const struct scales *scales, struct kind kind, const struct mb_act_block *x)
+/* y + d * total + m * (sum of min * x.sum), of blocks of x that are `step` apart. */
+INLINE vf add_scaled(vf y, vf total, const struct scales *scales, struct kind kind, const struct mb_act_block *x, size_t step)
 {
     vf low = all(0);
     y = fma3(scales->d, total, y);
@@ -441,7 +442,8 @@ INLINE vf add_scaled(vf y, vf total, const struct scales *scales, struct kind ki
         return y;
     UNROLL
     for (int i = 0; i < kind.steps * kind.halves; i++) {
-        vf x_sum = all(kind.halves == 2 ? x[i / 2].half[i % 2] : x[i].sum);
+        const struct mb_act_block *here = x + (size_t)(i / kind.halves) * step;
+        vf x_sum = all(kind.halves == 2 ? here->half[i % 2] : here->sum);
         low = kind.steps == 1 ? x_sum : fma3(scales->min[i], x_sum, low);
     }
     return fma3(scales->m, low, y);
@@ -463,7 +465,7 @@ INLINE void add_blocks(vf *y, size_t n, scales_fn *fill, span_fn *span, struct k
             const vi ones = one();
             total[s] = kind.pairs ? add_pairs(total[s], ones, span, kind, at[s], 0, x, block_bytes * LANES)
                                   : add_span(total[s], &ones, span, kind, at[s], 0, x, block_bytes * LANES);
-            y[s] = add_scaled(y[s], total[s], &scales[s], kind, x);
+            y[s] = add_scaled(y[s], total[s], &scales[s], kind, x, 1);
         } else
             IN_MEMORY(scales);
     }
@@ -483,7 +485,7 @@ INLINE void add_blocks(vf *y, size_t n, scales_fn *fill, span_fn *span, struct k
     }
     ROLLED
     for (size_t s = 0; s < n; s++)
-        y[s] = add_scaled(y[s], total[s], &scales[s], kind, x);
+        y[s] = add_scaled(y[s], total[s], &scales[s], kind, x, 1);
 }
 
 /* STREAMS parts of the packed rows in step; then what is left, and rows in file order, group by group. */

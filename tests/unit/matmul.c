@@ -170,6 +170,7 @@ static void levels_multiply_alike(void **state)
     } shapes[] = {
         {1, 1, 1, 1},    {7, 3, 1, 1},   {8, 1, 2, 1},     {16, 5, 3, 1e-6f}, {17, 2, 4, 1},  {23, 1, 5, 1e6f}, {33, 3, 8, 1},
         {48, 2, 17, 1},  {64, 4, 1, 0},  {40, 7, 1, 1},    {5, 1, 16, 1},     {31, 2, 33, 1}, {16, 1, 70, 1},   {9, 9, 7, 1e-42f},
+        {18, 67, 2, 1}, {21, 17, 1, 1},
     };
     struct mb_kernels kernels;
     for (unsigned l = 0; l < MB_COUNT(levels); l++) {
