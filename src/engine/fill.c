@@ -49,6 +49,7 @@ static void fill_share(void *arg, unsigned member)
 void mb_session_fill(struct mb_session *session, uint64_t seed)
 {
     struct fill fill = {session, seed};
+    mb_kv_cache_expect(&session->cache, session->n_ctx);
     mb_team_run(session->team, session->pass.members, fill_share, &fill);
     memset(session->tokens, 0, session->n_ctx * sizeof *session->tokens);
 }

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* The keys of so many tokens of a head are 1 MiB in F16 and 128 elements: half a huge page. */
+#define HUGE_FROM_TOKENS 4096
+
 /* Cells as the planner counts them (model/kv.c). */
 static uint64_t cells_of(const struct mb_layer *layer, uint64_t n_ctx, uint64_t n_batch)
 {
@@ -48,7 +51,7 @@ int mb_kv_cache_take(struct mb_kv_cache *cache, const struct mb_model *model, st
         total += (to->k_head + to->v_head) * to->n_heads + 128;
     }
     cache->bytes = total;
-    cache->pages = mb_pages_take(total);
+    cache->pages = mb_pages_take_small(total);
     if (!cache->pages)
         return mb_fail(err, MB_ENOMEM, "the cache of %u tokens needs %.1f GiB; use a smaller context", n_ctx,
                        (double)total / MB_GIB);
@@ -74,6 +77,14 @@ void mb_kv_cache_free(struct mb_kv_cache *cache)
 {
     mb_pages_give(cache->pages, cache->bytes);
     memset(cache, 0, sizeof *cache);
+}
+
+void mb_kv_cache_expect(struct mb_kv_cache *cache, uint64_t n_tokens)
+{
+    if (cache->may_be_huge || n_tokens < HUGE_FROM_TOKENS)
+        return;
+    mb_pages_allow_huge(cache->pages, cache->bytes);
+    cache->may_be_huge = 1;
 }
 
 unsigned mb_kv_spans(const struct mb_kv_cache_layer *layer, uint64_t begin, uint64_t end, struct mb_kv_span spans[2])

@@ -19,6 +19,7 @@ struct mb_kv_cache {
     uint32_t n_layers;
     void *pages;
     uint64_t bytes;
+    int may_be_huge; /* pages: mb_kv_cache_expect() */
 };
 
 /* Take the memory for n_ctx tokens, evaluated n_batch at a time at most: what mb_model_kv_size() says. Free with
@@ -26,6 +27,10 @@ struct mb_kv_cache {
 int mb_kv_cache_take(struct mb_kv_cache *cache, const struct mb_model *model, struct mb_arena *arena, uint32_t n_ctx,
                      const struct mb_kv_opts *opts, struct mb_err *err);
 void mb_kv_cache_free(struct mb_kv_cache *cache);
+
+/* Positions below n_tokens are about to be filled. A cache is as large as its context and each head has a place of its own in
+ * it, so that a first token on huge pages took hundreds of them; only many tokens do. */
+void mb_kv_cache_expect(struct mb_kv_cache *cache, uint64_t n_tokens);
 
 /* Positions that lie one after the other in cells. */
 struct mb_kv_span {

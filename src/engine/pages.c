@@ -13,15 +13,37 @@ static size_t rounded(size_t bytes)
     return bytes ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : HUGE_PAGE;
 }
 
-void *mb_pages_take(size_t bytes)
+static void *take(size_t bytes)
 {
     if (bytes > SIZE_MAX / 2)
         return NULL;
     void *pages = mmap(NULL, rounded(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED)
-        return NULL;
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void mb_pages_allow_huge(void *pages, size_t bytes)
+{
 #ifdef MADV_HUGEPAGE
     madvise(pages, rounded(bytes), MADV_HUGEPAGE); /* a wish: small pages work, too */
+#else
+    (void)pages, (void)bytes;
+#endif
+}
+
+void *mb_pages_take(size_t bytes)
+{
+    void *pages = take(bytes);
+    if (pages)
+        mb_pages_allow_huge(pages, bytes);
+    return pages;
+}
+
+void *mb_pages_take_small(size_t bytes)
+{
+    void *pages = take(bytes);
+#ifdef MADV_NOHUGEPAGE
+    if (pages)
+        madvise(pages, rounded(bytes), MADV_NOHUGEPAGE);
 #endif
     return pages;
 }

@@ -11,6 +11,12 @@
 void *mb_pages_take(size_t bytes);
 void mb_pages_give(void *pages, size_t bytes);
 
+/* The same on small pages: for memory that is filled slowly and at many places, where a huge page would be cleared and kept for
+ * its first bytes. */
+void *mb_pages_take_small(size_t bytes);
+/* Pages of it that are touched for the first time from now on may be huge. */
+void mb_pages_allow_huge(void *pages, size_t bytes);
+
 /* Bytes that programs can take without pushing others out, as the OS estimates it; 0 unknown. */
 uint64_t mb_pages_free(void);
 

@@ -165,6 +165,7 @@ static int read_all(struct mb_session *session, FILE *file, const char *path, st
     if (fstat(fileno(file), &info) != 0 || (uint64_t)info.st_size != bytes)
         return mb_fail(err, MB_EFORMAT, "%s: the file is truncated or damaged", path);
     get(&stream, session->tokens, (size_t)header.n_tokens * sizeof(int32_t));
+    mb_kv_cache_expect(&session->cache, header.n_tokens);
     each_cell(&session->cache, header.n_tokens, &stream, get);
     if (stream.failed || fread(&sum, sizeof sum, 1, file) != 1 || sum != stream.sum)
         return mb_fail(err, MB_EFORMAT, "%s: the file is damaged", path);

@@ -255,6 +255,7 @@ int mb_session_eval(struct mb_session *session, const int32_t *tokens, size_t n_
     if (code)
         return code;
     float *logits = pass->logits;
+    mb_kv_cache_expect(&session->cache, session->n_tokens + n_tokens);
     session->n_kept = 0;
     pass->cancel = opts->cancel;
     pass->damaged = 0;
