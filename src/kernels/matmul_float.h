@@ -2,12 +2,13 @@
 /* Matrix products with f32 activations: F32, F16 and BF16 weights, and the types that are dequantized on the way. Written
  * once over the vectors of lanes_<set>.h, which is included before. One token: dot products of four rows at a time, from
  * four parts of the matrix, because one thread reads the memory faster as several streams. More: LANES rows of PANEL_COLS
- * columns are brought to f32 and interleaved, a lane per row, and stay in the first-level cache while tokens pass by,
- * FLOAT_TOKENS at a time; their sums stand in y between panels. */
+ * columns are brought to f32 and interleaved, a lane per row, and stay in the second-level cache while tokens pass by,
+ * FLOAT_TOKENS at a time; their sums meet y between panels. */
 #ifndef MB_MATMUL_FLOAT_H
 #define MB_MATMUL_FLOAT_H
 
-#define PANEL_COLS 256
+#define PANEL_COLS   2048
+#define PIECE_COLS   256 /* that are brought to f32 at a time */
 #define ROWS_AT_ONCE 4
 
 /* LANES weights from `at`, as f32. */
@@ -93,25 +94,36 @@ INLINE size_t multiply_tokens(const float *panel, const struct mb_matmul *op, si
     return t;
 }
 
+/* n_cols columns from c on, as f32 with a lane per row. */
+static void make_panel(float *panel, const struct mb_matmul *op, mb_dequant_fn *dequant, size_t r, size_t n_rows, size_t c,
+                       size_t n_cols)
+{
+    const struct mb_type_info *info = mb_type_info(op->type);
+    for (size_t done = 0; done < n_cols; done += PIECE_COLS, panel += LANES * PIECE_COLS) {
+        float floats[LANES][PIECE_COLS + LANES]; /* apart in the cache: not a power of two */
+        const size_t n = n_cols - done < PIECE_COLS ? n_cols - done : PIECE_COLS;
+        const char *rows[LANES];
+        for (size_t i = 0; i < LANES; i++) {
+            const size_t row = r + (i < n_rows ? i : n_rows - 1);
+            rows[i] = (const char *)floats[i];
+            dequant(floats[i],
+                    (const char *)op->weights + row * op->row_bytes + (c + done) / info->block_elements * info->block_bytes, n);
+        }
+        for (size_t i = interleave_words((char *)panel, 1, rows, 0, n); i < n; i++)
+            for (size_t lane = 0; lane < LANES; lane++)
+                panel[i * LANES + lane] = floats[lane][i];
+    }
+}
+
 /* Any type, many tokens. */
 static void matmul_panels(const struct mb_matmul *op, mb_dequant_fn *dequant, size_t begin, size_t end)
 {
-    const struct mb_type_info *info = mb_type_info(op->type);
+    float panel[LANES * PANEL_COLS];
     for (size_t r = begin; r < end; r += LANES) {
-        size_t n_rows = end - r < LANES ? end - r : LANES;
+        const size_t n_rows = end - r < LANES ? end - r : LANES;
         for (size_t c = 0; c < op->n_cols; c += PANEL_COLS) {
-            float floats[LANES][PANEL_COLS + LANES], panel[LANES * PANEL_COLS]; /* apart in the cache, not a power of two */
-            size_t n_cols = op->n_cols - c < PANEL_COLS ? op->n_cols - c : PANEL_COLS;
-            const char *rows[LANES];
-            for (size_t i = 0; i < LANES; i++) {
-                size_t row = r + (i < n_rows ? i : n_rows - 1);
-                rows[i] = (const char *)floats[i];
-                dequant(floats[i], (const char *)op->weights + row * op->row_bytes + c / info->block_elements * info->block_bytes,
-                        n_cols);
-            }
-            for (size_t i = interleave_words((char *)panel, 1, rows, 0, n_cols); i < n_cols; i++)
-                for (size_t lane = 0; lane < LANES; lane++)
-                    panel[i * LANES + lane] = floats[lane][i];
+            const size_t n_cols = op->n_cols - c < PANEL_COLS ? op->n_cols - c : PANEL_COLS;
+            make_panel(panel, op, dequant, r, n_rows, c, n_cols);
             /* One token alone waits for each of its sums; so what is left is taken in halves. */
             size_t t = multiply_tokens(panel, op, r, c, n_cols, 0, FLOAT_TOKENS, n_rows);
             t = multiply_tokens(panel, op, r, c, n_cols, t, FLOAT_TOKENS / 2, n_rows);
