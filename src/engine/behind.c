@@ -74,7 +74,7 @@ static int bring(struct mb_behind *behind, const struct mb_behind_tensor *tensor
                 return 0;
             size_t n = tensor->n_rows - row < ROWS_AT_ONCE ? (size_t)(tensor->n_rows - row) : ROWS_AT_ONCE;
             uint64_t at = (matrix * tensor->n_rows + row) * tensor->row_bytes;
-            uint8_t *to = (uint8_t *)(uintptr_t)tensor->to.data + at;
+            uint8_t *to = behind->pages + (tensor->to.data - behind->pages) + at;
             if (tensor->to.packed)
                 kernels->pack(tensor->type, kernels->pack_rows, to, tensor->from + at, tensor->row_bytes, n, 0, n);
             else
@@ -89,7 +89,7 @@ static void let_go(const struct mb_behind_tensor *tensor)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)tensor->from + page - 1) / page * page,
               end = ((uintptr_t)tensor->from + bytes_of(tensor)) / page * page;
     if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED);
+        madvise((void *)(tensor->from + (begin - (uintptr_t)tensor->from)), end - begin, MADV_DONTNEED);
 }
 
 int mb_behind_step(struct mb_behind *behind)
