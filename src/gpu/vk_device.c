@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define FENCE_TIMEOUT_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
@@ -17,13 +16,6 @@ static const uint32_t read_code[] = {
 static const uint32_t fill_code[] = {
 #include "gpu/fill.comp.inc"
 };
-
-double mb_gpu_now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 int mb_gpu_check(struct mb_gpu *gpu, const char *call, VkResult result, struct mb_err *err)
 {
@@ -219,7 +211,7 @@ int mb_gpu_slot_submit(struct mb_gpu *gpu, struct mb_gpu_slot *slot, struct mb_e
         mb_gpu_check(gpu, "vkResetFences", gpu->ResetFences(gpu->device, 1, &slot->fence), err);
     if (code != MB_OK)
         return code;
-    slot->submitted_s = mb_gpu_now_s();
+    slot->submitted_s = mb_now_s();
     return mb_gpu_check(gpu, "vkQueueSubmit", gpu->QueueSubmit(slot->queue, 1, &info, slot->fence),
                         err);
 }
@@ -229,7 +221,7 @@ int mb_gpu_slot_wait(struct mb_gpu *gpu, struct mb_gpu_slot *slot, double *secon
 {
     VkResult result = gpu->WaitForFences(gpu->device, 1, &slot->fence, VK_TRUE, FENCE_TIMEOUT_NS);
     if (seconds)
-        *seconds = mb_gpu_now_s() - slot->submitted_s;
+        *seconds = mb_now_s() - slot->submitted_s;
     if (result == VK_TIMEOUT) {
         gpu->lost = gpu->hung = 1;
         return mb_fail(err, MB_EREJECT,

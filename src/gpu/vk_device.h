@@ -145,9 +145,6 @@ static inline uint32_t mb_gpu_mix32(uint32_t x)
     return x ^ (x >> 16);
 }
 
-/* The clock of every host figure, in seconds. */
-double mb_gpu_now_s(void);
-
 /* Fill err for a failed call and remember a lost device; MB_OK for VK_SUCCESS. */
 int mb_gpu_check(struct mb_gpu *gpu, const char *call, VkResult result, struct mb_err *err);
 /* MB_OK, or an error when the device was lost earlier. */

@@ -311,14 +311,14 @@ int mb_gpu_read_for(struct mb_gpu *gpu, double seconds, uint64_t *bytes_read, do
     if (code != MB_OK)
         return code;
     uint64_t n_passes = 0;
-    double start_s = mb_gpu_now_s();
+    double start_s = mb_now_s();
     int slot = 0, pending = 0;
     code = submit(gpu, slot, err);
     if (code == MB_OK)
         pending = 1;
     while (pending && code == MB_OK) {
         /* The next pass is queued before this one ends, so that the GPU never waits for us. */
-        int more = mb_gpu_now_s() - start_s < seconds;
+        int more = mb_now_s() - start_s < seconds;
         if (more && (code = submit(gpu, 1 - slot, err)) != MB_OK)
             more = 0;
         struct mb_err *why = code == MB_OK ? err : NULL; /* the first failure is the one to tell */
@@ -332,7 +332,7 @@ int mb_gpu_read_for(struct mb_gpu *gpu, double seconds, uint64_t *bytes_read, do
     if (pending && !gpu->lost)
         finish(gpu, slot, NULL, NULL);
     if (code == MB_OK) {
-        *elapsed_s = mb_gpu_now_s() - start_s;
+        *elapsed_s = mb_now_s() - start_s;
         *bytes_read = n_passes * gpu->read_bytes;
     }
     return code;

@@ -71,15 +71,11 @@ static void fill_slice(void *arg, unsigned member)
 {
     struct mb_stream *stream = arg;
     for (uint64_t b = 0; b < stream->slice_blocks && !cancelled(stream); b++) {
-        uint64_t block = member * stream->slice_blocks + b, sum = 0, state = block << 32;
+        uint64_t block = member * stream->slice_blocks + b, sum = 0;
         uint64_t *words = (uint64_t *)(void *)(stream->base + block * MB_STREAM_BLOCK_BYTES);
-        /* splitmix64, by Sebastiano Vigna (public domain): random enough for a sum that notices swapped words' absence. */
-        for (size_t i = 0; i < MB_STREAM_BLOCK_BYTES / 8; i++) {
-            uint64_t x = state += 0x9e3779b97f4a7c15u;
-            x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-            x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-            sum += words[i] = x ^ (x >> 31);
-        }
+        /* Random enough for a sum that notices swapped words' absence. */
+        for (size_t i = 0; i < MB_STREAM_BLOCK_BYTES / 8; i++)
+            sum += words[i] = mb_mix(block << 32 | i);
         stream->sums[block] = sum;
     }
 }
