@@ -9,12 +9,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Rows between two looks at the stop flag: a multiple of every kernel's group. */
-#define ROWS_AT_ONCE 64
 #define ALIGN 4096
 
 struct mb_behind {
@@ -67,18 +64,14 @@ void mb_behind_hold(struct mb_behind *behind, int hold)
 /* 0: told to stop on the way. */
 static int bring(struct mb_behind *behind, const struct mb_behind_tensor *tensor)
 {
-    const struct mb_kernels *kernels = behind->kernels;
     for (uint64_t matrix = 0; matrix < tensor->n_matrices; matrix++)
-        for (uint64_t row = 0; row < tensor->n_rows; row += ROWS_AT_ONCE) {
+        for (uint64_t row = 0; row < tensor->n_rows; row += MB_ROWS_AT_ONCE) {
             if (!may_go_on(behind))
                 return 0;
-            size_t n = tensor->n_rows - row < ROWS_AT_ONCE ? (size_t)(tensor->n_rows - row) : ROWS_AT_ONCE;
+            size_t n = tensor->n_rows - row < MB_ROWS_AT_ONCE ? (size_t)(tensor->n_rows - row) : MB_ROWS_AT_ONCE;
             uint64_t at = (matrix * tensor->n_rows + row) * tensor->row_bytes;
             uint8_t *to = behind->pages + (tensor->to.data - behind->pages) + at;
-            if (tensor->to.packed)
-                kernels->pack(tensor->type, kernels->pack_rows, to, tensor->from + at, tensor->row_bytes, n, 0, n);
-            else
-                memcpy(to, tensor->from + at, n * tensor->row_bytes);
+            mb_rows_bring(behind->kernels, tensor->type, tensor->to.packed, to, tensor->from + at, tensor->row_bytes, n);
         }
     return 1;
 }

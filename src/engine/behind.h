@@ -11,6 +11,19 @@ struct mb_weights_place {
     int packed; /* in packed order (kernels/matmul.h) */
 };
 
+/* Rows that are brought at a time, and the unit of what can be packed: a multiple of every kernel's group. */
+#define MB_ROWS_AT_ONCE 64
+
+/* Bring n rows of file order to the order of a place. from may be to where nothing changes. */
+static inline void mb_rows_bring(const struct mb_kernels *kernels, uint32_t type, int packed, uint8_t *to, const uint8_t *from,
+                                 size_t row_bytes, size_t n)
+{
+    if (packed)
+        kernels->pack(type, kernels->pack_rows, to, from, row_bytes, n, 0, n);
+    else if (from != to)
+        memcpy(to, from, n * row_bytes);
+}
+
 /* A tensor that is to come. */
 struct mb_behind_tensor {
     const uint8_t *from; /* in file order, in a mapping of a file */

@@ -14,9 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Rows that one member loads at a time, and the unit of the split: a multiple of every kernel's group. */
-#define ROWS_AT_ONCE 64
-
 /* Rows of an embedding table that synthetic weights hold in file order, too. */
 #define ROWS_KEPT 256
 
@@ -82,9 +79,9 @@ static int can_pack(const struct mb_weights *weights, const struct mb_tensor *te
         return 0;
     if (tensor->kind == MB_T_ATTN_QKV && tensor->layer >= 0) {
         const struct mb_layer *layer = &model->layers[tensor->layer];
-        return layer->head_k % ROWS_AT_ONCE == 0 && layer->head_v % ROWS_AT_ONCE == 0;
+        return layer->head_k % MB_ROWS_AT_ONCE == 0 && layer->head_v % MB_ROWS_AT_ONCE == 0;
     }
-    return tensor->kind != MB_T_FFN_UP || tensor->ne[1] % (2 * ROWS_AT_ONCE) == 0;
+    return tensor->kind != MB_T_FFN_UP || tensor->ne[1] % (2 * MB_ROWS_AT_ONCE) == 0;
 }
 
 static int map_parts(struct mb_weights *weights, const struct mb_gguf *gguf, struct mb_err *err)
@@ -207,10 +204,7 @@ static void load_rows(struct mb_weights *weights, const struct mb_tensor *tensor
     if (!weights->parts)
         mb_weights_fill(tensor, weights->seed, (uint8_t *)(uintptr_t)from, place / block_bytes,
                         (place + (end - begin) * row_bytes) / block_bytes);
-    if (loaded->first.packed)
-        weights->kernels->pack(tensor->type, weights->kernels->pack_rows, to, from, row_bytes, end - begin, 0, end - begin);
-    else if (from != to)
-        memcpy(to, from, (end - begin) * row_bytes);
+    mb_rows_bring(weights->kernels, tensor->type, loaded->first.packed, to, from, row_bytes, end - begin);
 }
 
 static void load_tensor(void *arg, unsigned member)
@@ -223,10 +217,10 @@ static void load_tensor(void *arg, unsigned member)
         return;
     size_t row_bytes = (size_t)(tensor->bytes / (rows * matrices)), begin, end;
     for (uint64_t matrix = 0; matrix < matrices; matrix++) {
-        mb_share(rows, ROWS_AT_ONCE, member, mb_team_size(weights->team), &begin, &end);
-        for (size_t row = begin; row < end; row += ROWS_AT_ONCE)
+        mb_share(rows, MB_ROWS_AT_ONCE, member, mb_team_size(weights->team), &begin, &end);
+        for (size_t row = begin; row < end; row += MB_ROWS_AT_ONCE)
             load_rows(weights, tensor, loaded, member, matrix, rows, row_bytes, row,
-                      row + ROWS_AT_ONCE < end ? row + ROWS_AT_ONCE : end);
+                      row + MB_ROWS_AT_ONCE < end ? row + MB_ROWS_AT_ONCE : end);
     }
 }
 
@@ -253,7 +247,7 @@ static int bring(struct mb_weights *weights, const uint64_t *at, struct mb_err *
     unsigned members = mb_team_size(weights->team);
     weights->scratch = mb_arena_array(&weights->arena, members, sizeof *weights->scratch);
     for (unsigned i = 0; weights->scratch && i < members && !weights->parts; i++)
-        weights->scratch[i] = mb_arena_alloc(&weights->arena, ROWS_AT_ONCE * largest_row(model));
+        weights->scratch[i] = mb_arena_alloc(&weights->arena, MB_ROWS_AT_ONCE * largest_row(model));
     if (weights->arena.failed)
         return mb_fail_memory(err);
     for (uint32_t i = 0; i < model->n_tensors; i++) {

@@ -7,6 +7,8 @@
 #include "engine/weights.h"
 #include "model/open.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +49,27 @@ static int golden_fill(const char *from, const char *to, struct mb_err *err)
     mb_gguf_close(gguf);
     mb_arena_free(&arena);
     return code;
+}
+
+/* Call fn with the name of every model that llama.cpp's logits are kept of, in the source tree at `root`. Returns how many. */
+static inline unsigned golden_each(const char *root, void (*fn)(const char *name))
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    unsigned n = 0;
+    snprintf(path, sizeof path, "%s/tests/data/golden", root);
+    DIR *list = opendir(path);
+    while (list && (entry = readdir(list))) {
+        size_t k = strlen(entry->d_name);
+        if (k < 5 || strcmp(entry->d_name + k - 4, ".bin") != 0)
+            continue;
+        entry->d_name[k - 4] = 0;
+        fn(entry->d_name);
+        n++;
+    }
+    if (list)
+        closedir(list);
+    return n;
 }
 
 #endif

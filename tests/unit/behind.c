@@ -4,7 +4,6 @@
 #include "base/base.h"
 #include "engine/session.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -112,51 +111,40 @@ static void take_steps(void *user, unsigned token)
         mb_behind_step(user);
 }
 
+static void move_weights(const char *name)
+{
+    enum { FIRST = 5, TOKENS = 20 };
+    struct opened opened;
+    struct mb_behind_state at;
+    make_file(name);
+    open_file(&opened, name, MB_LOAD_COPY);
+    uint64_t fingerprint = opened.engine->fingerprint;
+    float *copied = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
+    close_file(&opened);
+    open_file(&opened, name, MB_LOAD_MMAP);
+    assert_true(opened.engine->fingerprint == fingerprint);
+    float *mapped = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
+    expect_same(name, copied, mapped, &opened, TOKENS - FIRST + 1);
+    struct mb_behind *behind = follow(&opened);
+    float *moved = logits_of(&opened, 2, FIRST, TOKENS, take_steps, behind);
+    expect_same(name, copied, moved, &opened, TOKENS - FIRST + 1);
+    mb_behind_get_state(behind, &at);
+    assert_true(at.done_bytes == at.n_bytes && at.n_bytes > 0 && at.done_at_s > 0);
+    float *at_last = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
+    expect_same(name, copied, at_last, &opened, TOKENS - FIRST + 1);
+    free(at_last);
+    free(moved);
+    free(mapped);
+    free(copied);
+    close_file(&opened);
+    unlink(in_dir("%s.gguf", name));
+}
+
 /* Copied at once, mapped, and moved from the one to the other with tokens in between: every type and every family. */
 static void places_of_weights_do_not_matter(void **state)
 {
     (void)state;
-    enum { FIRST = 5, TOKENS = 20 };
-    char path[PATH_MAX];
-    struct dirent *entry;
-    unsigned n = 0;
-    snprintf(path, sizeof path, "%s/tests/data/golden", root);
-    DIR *list = opendir(path);
-    assert_non_null(list);
-    while ((entry = readdir(list))) {
-        char *name = entry->d_name;
-        struct opened opened;
-        struct mb_behind_state at;
-        size_t k = strlen(name);
-        if (k < 5 || strcmp(name + k - 4, ".bin") != 0)
-            continue;
-        name[k - 4] = 0;
-        make_file(name);
-        open_file(&opened, name, MB_LOAD_COPY);
-        uint64_t fingerprint = opened.engine->fingerprint;
-        float *copied = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
-        close_file(&opened);
-        open_file(&opened, name, MB_LOAD_MMAP);
-        assert_true(opened.engine->fingerprint == fingerprint);
-        float *mapped = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
-        expect_same(name, copied, mapped, &opened, TOKENS - FIRST + 1);
-        struct mb_behind *behind = follow(&opened);
-        float *moved = logits_of(&opened, 2, FIRST, TOKENS, take_steps, behind);
-        expect_same(name, copied, moved, &opened, TOKENS - FIRST + 1);
-        mb_behind_get_state(behind, &at);
-        assert_true(at.done_bytes == at.n_bytes && at.n_bytes > 0 && at.done_at_s > 0);
-        float *at_last = logits_of(&opened, 2, FIRST, TOKENS, NULL, NULL);
-        expect_same(name, copied, at_last, &opened, TOKENS - FIRST + 1);
-        free(at_last);
-        free(moved);
-        free(mapped);
-        free(copied);
-        close_file(&opened);
-        unlink(in_dir("%s.gguf", name));
-        n++;
-    }
-    closedir(list);
-    assert_true(n >= 50);
+    assert_true(golden_each(root, move_weights) >= 50);
 }
 
 /* ---- the threads ---- */

@@ -4,7 +4,6 @@
 #include "base/base.h"
 #include "engine/session.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -191,22 +190,7 @@ static void check_golden(const char *name)
 static void logits_are_those_of_llama_cpp(void **state)
 {
     (void)state;
-    char path[PATH_MAX];
-    struct dirent *entry;
-    unsigned n = 0;
-    snprintf(path, sizeof path, "%s/tests/data/golden", root);
-    DIR *list = opendir(path);
-    assert_non_null(list);
-    while ((entry = readdir(list))) {
-        size_t k = strlen(entry->d_name);
-        if (k < 5 || strcmp(entry->d_name + k - 4, ".bin") != 0)
-            continue;
-        entry->d_name[k - 4] = 0;
-        check_golden(entry->d_name);
-        n++;
-    }
-    closedir(list);
-    assert_true(n >= 50);
+    assert_true(golden_each(root, check_golden) >= 50);
 }
 
 /* Members split rows, heads and contexts differently; chunks end anywhere; caches and places of weights differ. */
