@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* How fast the matrix kernels stream weights, beside plain reads of the same memory: blocks of a few milliseconds of both in
- * turn, so that a machine whose memory changes its speed disturbs both alike. Blocks that did not have their CPUs are dropped.
+/* How fast the matrix kernels stream weights, or attention a cache, beside plain reads of the same memory: blocks of a few
+ * milliseconds of both in turn, so that a machine whose memory changes its speed disturbs both alike. Blocks that did not have
+ * their CPUs are dropped.
  *
- * usage: bench-kernels [-t THREADS] [-c COLUMNS] [-n TOKENS] [-m MEBIBYTES] [-s SECONDS] [-l LEVEL] [-f] [-k] [TYPE...]
+ * usage: bench-kernels [-t THREADS] [-c COLUMNS] [-n TOKENS] [-m MEBIBYTES] [-s SECONDS] [-l LEVEL] [-f] [-k] [-a HEADS]
+ *                      [TYPE...]
  *     -t  threads (all)                          -c  columns of the matrix (4096)
  *     -n  tokens (1: decode)                     -m  buffer of weights, more than the caches hold (256)
  *     -s  seconds for each type (2)              -f  file order (packed where the level has it)
  *     -l  kernels of a lower level: scalar, avx2, avx512 (what the CPU can do)
  *     -k  the same 128 KiB again and again in each thread: what the kernels do when memory is no limit
+ *     -a  attention of one token instead: query heads of each KV head; columns are those of a head (128), types F32, F16, Q8_0
  * Prints for each type: weight bytes per second, percent of plain reads (medians over accepted blocks, with their number), and
  * multiply-adds per second; best is the 95th percentile. */
 #include "../tests/unit/random_weights.h"
 #include "base/team.h"
+#include "kernels/attention.h"
 #include "kernels/kernels.h"
 #include "machine/stream.h"
 
@@ -26,6 +30,7 @@
 #define BLOCKS_MAX  4096
 #define BLOCK_BYTES (8u << 20) /* about a millisecond: short enough to be left alone by other programs */
 #define KEPT_BYTES  (128u << 10)
+#define HEADS_MAX   64
 
 struct bench {
     struct mb_kernels kernels;
@@ -35,6 +40,7 @@ struct bench {
     size_t n_cols, n_tokens;
     int file_order;
     int kept;           /* -k */
+    size_t heads;       /* -a; 0: matrices */
     struct mb_matmul op;
     size_t rows_at;     /* where the next block starts */
     size_t block_rows;  /* rows of one block */
@@ -42,6 +48,23 @@ struct bench {
     volatile uint64_t sink;
     double start_s[THREADS_MAX], end_s[THREADS_MAX], cpu_s[THREADS_MAX];
 };
+
+/* Half of the rows are K, half V. */
+static void attend(const struct bench *b, size_t begin, size_t end)
+{
+    static const float q[MB_ATTENTION_DIM_MAX] = {1};
+    const size_t rows = (end - begin) / 2;
+    const char *k = (const char *)b->weights + begin * b->op.row_bytes;
+    float state[HEADS_MAX * (MB_ATTENTION_DIM_MAX + 16)];
+    uint32_t seen[HEADS_MAX];
+    for (size_t i = 0; i < b->heads; i++)
+        seen[i] = (uint32_t)rows;
+    struct mb_attention op = {.type = b->op.type, .k = k, .v = k + rows * b->op.row_bytes, .k_stride = b->op.row_bytes,
+                              .v_stride = b->op.row_bytes, .k_dim = b->n_cols, .v_dim = b->n_cols, .q = q, .q_stride = 0,
+                              .n_queries = b->heads, .end = seen, .scale = 1, .state = state};
+    mb_attention_clear(state, b->n_cols, b->heads);
+    b->kernels.attention(&op, 0, b->heads, 0, rows);
+}
 
 static void work(void *arg, unsigned member)
 {
@@ -67,7 +90,10 @@ static void work(void *arg, unsigned member)
         b->sink += sum;
     }
     for (size_t i = 0; i < times && !b->read; i++)
-        b->kernels.matmul[b->op.type](&b->op, begin, end);
+        if (b->heads)
+            attend(b, begin, end);
+        else
+            b->kernels.matmul[b->op.type](&b->op, begin, end);
     b->end_s[member] = mb_now_s();
     b->cpu_s[member] = mb_cpu_now_s() - cpu;
 }
@@ -124,7 +150,7 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
     size_t n = 0, dropped = 0;
     uint64_t x = SEED;
     b->op = (struct mb_matmul){.type = type, .weights = b->weights, .n_cols = b->n_cols, .n_tokens = b->n_tokens,
-                               .packed = !b->file_order && b->kernels.pack_rows && mb_pack_can(type)};
+                               .packed = !b->heads && !b->file_order && b->kernels.pack_rows && mb_pack_can(type)};
     b->op.row_bytes = b->n_cols / info->block_elements * info->block_bytes;
     b->op.n_rows = b->bytes / b->op.row_bytes / 64 * 64;
     b->op.y_stride = b->op.n_rows;
@@ -151,17 +177,19 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
         ratio[n] = gbs[n] / read_gbs[n];
         n++;
     }
+    const size_t products = b->heads ? b->heads : b->n_tokens; /* of a weight */
+    const char *order = b->heads ? "cache" : b->op.packed ? "packed" : "file";
     double speed = median(gbs, n), percent = 100 * median(ratio, n), read_speed = median(read_gbs, n);
     if (b->kept) {
-        printf("%-8s %-6s %4zu tokens  %6.2f GB/s  best %6.2f  %6.1f G multiply-adds/s\n", info->name,
-               b->op.packed ? "packed" : "file", b->n_tokens, speed, n ? gbs[n - 1 - n / 20] : 0,
-               speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens));
+        printf("%-8s %-6s %4zu tokens  %6.2f GB/s  best %6.2f  %6.1f G multiply-adds/s\n", info->name, order, b->n_tokens,
+               speed, n ? gbs[n - 1 - n / 20] : 0,
+               speed / (double)b->op.row_bytes * (double)(b->n_cols * products));
     } else
         printf("%-8s %-6s %4zu tokens  %6.2f GB/s  read %6.2f GB/s  %5.1f %%  (%4.1f .. %4.1f)  best %6.2f of %6.2f  "
                "%6.1f G multiply-adds/s  %zu blocks, %zu dropped\n",
-               info->name, b->op.packed ? "packed" : "file", b->n_tokens, speed, read_speed, percent,
+               info->name, order, b->n_tokens, speed, read_speed, percent,
                n ? 100 * ratio[n / 4] : 0, n ? 100 * ratio[3 * n / 4] : 0, n ? gbs[n - 1 - n / 20] : 0,
-               n ? read_gbs[n - 1 - n / 20] : 0, speed / (double)b->op.row_bytes * (double)(b->n_cols * b->n_tokens), n, dropped);
+               n ? read_gbs[n - 1 - n / 20] : 0, speed / (double)b->op.row_bytes * (double)(b->n_cols * products), n, dropped);
     fflush(stdout);
     free(y);
     free(floats);
@@ -176,15 +204,16 @@ int main(int argc, char **argv)
     size_t mebibytes = 256;
     double seconds = 2;
     struct mb_err err;
-    b->n_cols = 4096;
+    b->n_cols = 0;
     b->n_tokens = 1;
-    for (int c; (c = getopt(argc, argv, "t:c:n:m:s:l:fk")) != -1;)
+    for (int c; (c = getopt(argc, argv, "t:c:n:m:s:l:a:fk")) != -1;)
         switch (c) {
         case 't': n_threads = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'c': b->n_cols = strtoul(optarg, NULL, 10); break;
         case 'n': b->n_tokens = strtoul(optarg, NULL, 10); break;
         case 'm': mebibytes = strtoul(optarg, NULL, 10); break;
         case 's': seconds = strtod(optarg, NULL); break;
+        case 'a': b->heads = strtoul(optarg, NULL, 10); break;
         case 'f': b->file_order = 1; break;
         case 'k': b->kept = 1; break;
         case 'l':
@@ -193,7 +222,13 @@ int main(int argc, char **argv)
             break;
         default: return 2;
         }
-    if (!b->n_cols || b->n_cols % 256 || !b->n_tokens || n_threads > THREADS_MAX || mebibytes < 8) {
+    if (!b->n_cols)
+        b->n_cols = b->heads ? 128 : 4096;
+    if (b->heads > HEADS_MAX || (b->heads && (b->n_cols % 32 || b->n_cols > MB_ATTENTION_DIM_MAX || b->n_tokens > 1))) {
+        fprintf(stderr, "bench-kernels: attention has at most 64 heads, 32 to 1024 columns and one token\n");
+        return 2;
+    }
+    if ((!b->heads && b->n_cols % 256) || !b->n_tokens || n_threads > THREADS_MAX || mebibytes < 8) {
         fprintf(stderr, "bench-kernels: columns are a multiple of 256, tokens 1 or more, the buffer 8 MiB or more\n");
         return 2;
     }
@@ -210,9 +245,11 @@ int main(int argc, char **argv)
     madvise(b->weights, b->bytes, MADV_HUGEPAGE);
     printf("%s, %u threads, %zu columns\n", mb_cpu_simd(flags), mb_team_size(b->team), b->n_cols);
     for (uint32_t type = 0; type < MB_TYPE_END; type++) {
-        int wanted = optind == argc && mb_quant_reads(type) && (mb_pack_can(type) || mb_type_info(type)->block_elements == 1);
+        const int is_cache = type == MB_TYPE_F32 || type == MB_TYPE_F16 || type == MB_TYPE_Q8_0;
+        const int can = mb_quant_reads(type) && (!b->heads || is_cache);
+        int wanted = optind == argc && can && (mb_pack_can(type) || mb_type_info(type)->block_elements == 1);
         for (int i = optind; i < argc; i++)
-            wanted |= mb_quant_reads(type) && strcasecmp(argv[i], mb_type_name(type)) == 0;
+            wanted |= can && strcasecmp(argv[i], mb_type_name(type)) == 0;
         if (wanted)
             bench_type(b, type, seconds);
     }

@@ -144,6 +144,14 @@ INLINE float sum_floats(vf a)
     return vaddvq_f32(vaddq_f32(a.v[0], a.v[1]));
 }
 
+/* The sums of four vectors. */
+INLINE void store_sums(float *to, vf a, vf b, vf c, vf d)
+{
+    float32x4_t ab = vpaddq_f32(vaddq_f32(a.v[0], a.v[1]), vaddq_f32(b.v[0], b.v[1]));
+    float32x4_t cd = vpaddq_f32(vaddq_f32(c.v[0], c.v[1]), vaddq_f32(d.v[0], d.v[1]));
+    vst1q_f32(to, vpaddq_f32(ab, cd));
+}
+
 INLINE float largest(vf a)
 {
     return vmaxvq_f32(vmaxq_f32(a.v[0], a.v[1]));
