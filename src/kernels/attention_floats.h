@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention, written over the vectors of floats_<set>.h, which is included before. Contract: attention.h. Queries pass by a tile
  * of cache rows, up to four at a time. For many queries the tile, K and V, is brought to f32 once and stays in the first-level
- * cache. Up to eight read a cache of F32 or F16 where it is, in four strips: one thread reads the memory faster so. */
+ * cache. Up to eight read the cache where it is, in four strips: one thread reads the memory faster so. */
 #ifndef MB_ATTENTION_FLOATS_H
 #define MB_ATTENTION_FLOATS_H
 
@@ -16,7 +16,7 @@
 #define ROWS_MAX    64          /* of a tile; a multiple of FLOATS */
 #define TILE_FLOATS (16 << 8)   /* of K and of V: 16 KiB each */
 
-/* Rows of the cache, f32 or F16, in four strips that are read side by side: row r is in strip r % 4, the r / 4-th of it. */
+/* Rows of the cache in four strips that are read side by side: row r is in strip r % 4, the r / 4-th of it. */
 struct strips {
     const char *at;
     size_t next, step; /* bytes from strip to strip, and from row to row of one */
@@ -70,10 +70,27 @@ static void fill_rows(uint32_t type, float *to, size_t stride, const char *from,
     memset(to + n_rows * stride, 0, (up_to(n_rows, 4) - n_rows) * stride * sizeof *to);
 }
 
-/* A vector of a row from element d on. */
-INLINE vf load_row(const char *row, size_t d, int is_f16)
+/* Elements of a row that are taken together: a line of F16, a block of Q8_0. */
+#define SPAN 32
+
+/* Bytes of n elements, a multiple of 16. */
+INLINE size_t span_bytes(uint32_t type, size_t n)
 {
-    return is_f16 ? load_f16((const uint16_t *)(const void *)row + d) : load((const float *)(const void *)row + d);
+    return type == MB_TYPE_Q8_0 ? n * sizeof(struct mb_block_q8_0) / SPAN : n * (type == MB_TYPE_F16 ? 2 : 4);
+}
+
+/* What the elements that load_row() gives from d on, within a span, are to be multiplied by. */
+INLINE vf scale_of(uint32_t type, const char *row, size_t d)
+{
+    return type == MB_TYPE_Q8_0 ? all_f16(((const struct mb_block_q8_0 *)(const void *)row + d / SPAN)->d) : all(1);
+}
+
+/* A vector of a row from element d on. */
+INLINE vf load_row(uint32_t type, const char *row, size_t d)
+{
+    if (type == MB_TYPE_Q8_0)
+        return load_s8(((const struct mb_block_q8_0 *)(const void *)row + d / SPAN)->qs + d % SPAN);
+    return type == MB_TYPE_F16 ? load_f16((const uint16_t *)(const void *)row + d) : load((const float *)(const void *)row + d);
 }
 
 /* Row r, a multiple of 2; those that come with it (of four, if r is a multiple of 4) are `next` bytes after each other. */
@@ -82,29 +99,35 @@ INLINE const char *row_at(const struct strips *rows, size_t r)
     return rows->at + r % 4 * rows->next + r / 4 * rows->step;
 }
 
-/* F16 rows are asked for AHEAD_BYTES before they are needed, a line of each at a time. */
+/* Rows are asked for AHEAD_BYTES before they are needed, a span of each at a time; those of f32 come by themselves. */
 #define AHEAD_BYTES 512
-#define LINE        (64 / sizeof(uint16_t))
 
-INLINE void ask_ahead(const char *rows, size_t next, size_t n_rows, size_t d)
+INLINE void ask_ahead(uint32_t type, const char *rows, size_t next, size_t n_rows, size_t d)
 {
-    for (size_t k = 0; k < n_rows; k++)
-        __builtin_prefetch(rows + k * next + d * sizeof(uint16_t) + AHEAD_BYTES);
+    for (size_t k = 0; k < n_rows && type != MB_TYPE_F32; k++)
+        __builtin_prefetch(rows + k * next + span_bytes(type, d) + AHEAD_BYTES);
 }
 
-/* sum[i][k] += q[i] . rows[k] over elements d to d + FLOATS. */
-INLINE void add_products(vf sum[][4], const char *rows, size_t next, size_t n_rows, const float *q, size_t q_stride, size_t n,
-                         int is_f16, size_t d)
+/* sum[i][k] += q[i] . rows[k] over n_elements (a constant) from d on. */
+INLINE void add_products(vf sum[][4], uint32_t type, const char *rows, size_t next, size_t n_rows, const float *q,
+                         size_t q_stride, size_t n, size_t d, size_t n_elements)
 {
-    for (size_t k = 0; k < n_rows; k++) {
-        vf row = load_row(rows + k * next, d, is_f16);
-        for (size_t i = 0; i < n; i++)
-            sum[i][k] = fma3(row, load(q + i * q_stride + d), sum[i][k]);
-    }
+    vf scale[4];
+    for (size_t k = 0; k < n_rows; k++)
+        scale[k] = scale_of(type, rows + k * next, d);
+    UNROLL
+    for (size_t e = d; e < d + n_elements; e += FLOATS)
+        for (size_t k = 0; k < n_rows; k++) {
+            vf row = load_row(type, rows + k * next, e);
+            if (type == MB_TYPE_Q8_0)
+                row = times(row, scale[k]);
+            for (size_t i = 0; i < n; i++)
+                sum[i][k] = fma3(row, load(q + i * q_stride + e), sum[i][k]);
+        }
 }
 
 /* score[i][r] = q[i] . k[r] for n queries; two or four rows at a time keep eight sums going. */
-INLINE void scores_of(const struct tile *tile, const float *q, size_t n, int is_f16, float score[][ROWS_MAX])
+INLINE void scores_of(const struct tile *tile, const float *q, size_t n, uint32_t type, float score[][ROWS_MAX])
 {
     const size_t n_rows = n == 4 ? 2 : 4, next = tile->k.next, dim = tile->k.dim;
     for (size_t r = 0; r < tile->n_rows; r += n_rows) {
@@ -114,14 +137,12 @@ INLINE void scores_of(const struct tile *tile, const float *q, size_t n, int is_
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < n_rows; k++)
                 sum[i][k] = all(0);
-        for (; is_f16 && d + LINE <= dim; d += LINE) {
-            ask_ahead(rows, next, n_rows, d);
-            UNROLL
-            for (size_t e = 0; e < LINE; e += FLOATS)
-                add_products(sum, rows, next, n_rows, q, dim, n, is_f16, d + e);
+        for (; d + SPAN <= dim; d += SPAN) {
+            ask_ahead(type, rows, next, n_rows, d);
+            add_products(sum, type, rows, next, n_rows, q, dim, n, d, SPAN);
         }
         for (; d < dim; d += FLOATS)
-            add_products(sum, rows, next, n_rows, q, dim, n, is_f16, d);
+            add_products(sum, type, rows, next, n_rows, q, dim, n, d, FLOATS);
         for (size_t i = 0; i < n; i += 4 / n_rows) {
             float part[4];
             store_sums(part, sum[i][0], sum[i][1], n_rows == 2 ? sum[i + 1][0] : sum[i][2],
@@ -170,24 +191,31 @@ INLINE float weights_of(const struct tile *tile, const struct mb_attention *op, 
     return old;
 }
 
-/* state[i] += weight[i][k] * rows[k] over elements d to d + FLOATS. */
-INLINE void add_row(float *state, size_t state_stride, const char *rows, size_t next, size_t n_rows, size_t n, int is_f16,
-                    vf weight[][4], size_t d)
+/* state[i] += weight[i][k] * rows[k] over n_elements (a constant) from d on, of four rows. */
+INLINE void add_rows(float *state, size_t state_stride, uint32_t type, const char *rows, size_t next, size_t n,
+                     vf weight[][4], size_t d, size_t n_elements)
 {
-    vf sum[QUERIES_MAX];
-    for (size_t i = 0; i < n; i++)
-        sum[i] = load(state + i * state_stride + d);
-    for (size_t k = 0; k < n_rows; k++) {
-        vf row = load_row(rows + k * next, d, is_f16);
+    vf w[2][4];
+    for (size_t k = 0; k < 4; k++)
         for (size_t i = 0; i < n; i++)
-            sum[i] = fma3(row, weight[i][k], sum[i]);
+            w[i][k] = type == MB_TYPE_Q8_0 ? times(weight[i][k], scale_of(type, rows + k * next, d)) : weight[i][k];
+    UNROLL
+    for (size_t e = d; e < d + n_elements; e += FLOATS) {
+        vf sum[2];
+        for (size_t i = 0; i < n; i++)
+            sum[i] = load(state + i * state_stride + e);
+        for (size_t k = 0; k < 4; k++) {
+            vf row = load_row(type, rows + k * next, e);
+            for (size_t i = 0; i < n; i++)
+                sum[i] = fma3(row, w[i][k], sum[i]);
+        }
+        for (size_t i = 0; i < n; i++)
+            store(state + i * state_stride + e, sum[i]);
     }
-    for (size_t i = 0; i < n; i++)
-        store(state + i * state_stride + d, sum[i]);
 }
 
 /* One or two queries: four rows at a time pass by their states. */
-INLINE void add_values(const struct tile *tile, float *state, size_t state_stride, size_t n, int is_f16, const float *old,
+INLINE void add_values(const struct tile *tile, float *state, size_t state_stride, size_t n, uint32_t type, const float *old,
                        float weight[][ROWS_MAX])
 {
     const size_t next = tile->v.next, dim = tile->v.dim;
@@ -196,44 +224,46 @@ INLINE void add_values(const struct tile *tile, float *state, size_t state_strid
             store(state + i * state_stride + d, times(load(state + i * state_stride + d), all(old[i])));
     for (size_t r = 0; r < tile->n_rows; r += 4) {
         const char *rows = row_at(&tile->v, r);
-        vf w[QUERIES_MAX][4];
+        vf w[2][4];
         size_t d = 0;
         for (size_t i = 0; i < n; i++)
             for (size_t k = 0; k < 4; k++)
                 w[i][k] = all(weight[i][r + k]);
-        for (; is_f16 && d + LINE <= dim; d += LINE) {
-            ask_ahead(rows, next, 4, d);
-            UNROLL
-            for (size_t e = 0; e < LINE; e += FLOATS)
-                add_row(state, state_stride, rows, next, 4, n, is_f16, w, d + e);
+        for (; d + SPAN <= dim; d += SPAN) {
+            ask_ahead(type, rows, next, 4, d);
+            add_rows(state, state_stride, type, rows, next, n, w, d, SPAN);
         }
         for (; d < dim; d += FLOATS)
-            add_row(state, state_stride, rows, next, 4, n, is_f16, w, d);
+            add_rows(state, state_stride, type, rows, next, n, w, d, FLOATS);
     }
 }
 
-/* Four queries, whose states are too many for that: all rows pass by some elements of each. Lines of the next F16 tile are asked
- * for in the order in which they lie, so many for each row that all are when the last elements have been. */
-INLINE void add_columns(const struct tile *tile, float *state, size_t state_stride, int is_f16, const float *old,
+/* Four queries, whose states are too many for that: all rows pass by some elements of each. Lines of the next tile are asked for
+ * in the order in which they lie, so many for each row that all are when the last elements have been. */
+INLINE void add_columns(const struct tile *tile, float *state, size_t state_stride, uint32_t type, const float *old,
                         float weight[][ROWS_MAX], size_t d, size_t wide)
 {
     const size_t next = tile->v.next, n_steps = tile->n_rows / 4;
-    const char *after = tile->v.at + n_steps * tile->v.step + d * sizeof(uint16_t) * n_steps;
+    const char *after = tile->v.at + n_steps * tile->v.step + span_bytes(type, d) * n_steps;
     vf sum[4][2];
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < wide; k++)
             sum[i][k] = times(load(state + i * state_stride + d + FLOATS * k), all(old[i]));
     for (size_t r = 0; r < tile->n_rows; r += 2) {
         const char *rows = row_at(&tile->v, r);
-        if (is_f16)
+        if (type != MB_TYPE_F32)
             __builtin_prefetch(after + (r % 4 + r / 4 % 2) * next + r / 8 * 64);
         UNROLL
-        for (size_t s = 0; s < 2; s++)
+        for (size_t s = 0; s < 2; s++) {
+            vf scale = scale_of(type, rows + s * next, d);
             for (size_t k = 0; k < wide; k++) {
-                vf row = load_row(rows + s * next, d + FLOATS * k, is_f16);
+                vf row = load_row(type, rows + s * next, d + FLOATS * k);
+                if (type == MB_TYPE_Q8_0)
+                    row = times(row, scale);
                 for (size_t i = 0; i < 4; i++)
                     sum[i][k] = fma3(row, all(weight[i][r + s]), sum[i][k]);
             }
+        }
     }
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < wide; k++)
@@ -241,23 +271,23 @@ INLINE void add_columns(const struct tile *tile, float *state, size_t state_stri
 }
 
 /* state[i] = old[i] * state[i] + sum over rows of weight[i][r] * v[r]. */
-INLINE void add_tile(const struct tile *tile, float *state, size_t state_stride, size_t n, int is_f16, const float *old,
+INLINE void add_tile(const struct tile *tile, float *state, size_t state_stride, size_t n, uint32_t type, const float *old,
                        float weight[][ROWS_MAX])
 {
     size_t d = 0;
     if (n < 4) {
-        add_values(tile, state, state_stride, n, is_f16, old, weight);
+        add_values(tile, state, state_stride, n, type, old, weight);
         return;
     }
     for (; d + 2 * FLOATS <= tile->v.dim; d += 2 * FLOATS)
-        add_columns(tile, state, state_stride, is_f16, old, weight, d, 2);
+        add_columns(tile, state, state_stride, type, old, weight, d, 2);
     for (; d < tile->v.dim; d += FLOATS)
-        add_columns(tile, state, state_stride, is_f16, old, weight, d, 1);
+        add_columns(tile, state, state_stride, type, old, weight, d, 1);
 }
 
 /* n queries (1, 2 or 4, a constant) from `first` see the tile. The largest score and the sum lie behind v_dim, where whole
  * vectors of sums may reach, so they are put aside. */
-INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t first, size_t n, int is_f16)
+INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t first, size_t n, uint32_t type)
 {
     float q[QUERIES_MAX * MB_ATTENTION_DIM_MAX], score[QUERIES_MAX][ROWS_MAX];
     float max[QUERIES_MAX], sum[QUERIES_MAX], old[QUERIES_MAX];
@@ -276,24 +306,24 @@ INLINE void see(const struct tile *tile, const struct mb_attention *op, size_t f
         max[i] = state[i * stride + op->v_dim];
         sum[i] = state[i * stride + op->v_dim + 1];
     }
-    scores_of(tile, q, n, is_f16, score);
+    scores_of(tile, q, n, type, score);
     for (size_t i = 0; i < n; i++)
         old[i] = weights_of(tile, op, first + i, score[i], &max[i], &sum[i]);
-    add_tile(tile, state, stride, n, is_f16, old, score);
+    add_tile(tile, state, stride, n, type, old, score);
     for (size_t i = 0; i < n; i++) {
         state[i * stride + op->v_dim] = max[i];
         state[i * stride + op->v_dim + 1] = sum[i];
     }
 }
 
-INLINE void see_all(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end, int is_f16)
+INLINE void see_all(const struct tile *tile, const struct mb_attention *op, size_t begin, size_t end, uint32_t type)
 {
     for (; begin + 4 <= end; begin += 4)
-        see(tile, op, begin, 4, is_f16);
+        see(tile, op, begin, 4, type);
     for (; begin + 2 <= end; begin += 2)
-        see(tile, op, begin, 2, is_f16);
+        see(tile, op, begin, 2, type);
     for (; begin < end; begin++)
-        see(tile, op, begin, 1, is_f16);
+        see(tile, op, begin, 1, type);
 }
 
 /* Rows [begin, end), brought to f32. */
@@ -314,11 +344,11 @@ static void see_filled(const struct mb_attention *op, size_t query_begin, size_t
                   tile.n);
         fill_rows(op->type, floats.v, tile.v.dim, (const char *)op->v + tile.first * op->v_stride, op->v_stride, op->v_dim,
                   tile.n);
-        see_all(&tile, op, query_begin, query_end, 0);
+        see_all(&tile, op, query_begin, query_end, MB_TYPE_F32);
     }
 }
 
-/* Rows [begin, begin + 4 part) of a cache of F32 or F16, which all queries see: four strips of `part` rows. */
+/* Rows [begin, begin + 4 part) that all queries see: four strips of `part` rows. */
 static void see_strips(const struct mb_attention *op, size_t query_begin, size_t query_end, size_t begin, size_t part,
                        size_t n_rows)
 {
@@ -329,7 +359,11 @@ static void see_strips(const struct mb_attention *op, size_t query_begin, size_t
         tile.n = tile.n_rows = 4 * part - 4 * r < n_rows ? 4 * part - 4 * r : n_rows;
         tile.k.at = (const char *)op->k + (begin + r) * op->k_stride;
         tile.v.at = (const char *)op->v + (begin + r) * op->v_stride;
-        see_all(&tile, op, query_begin, query_end, op->type == MB_TYPE_F16);
+        switch (op->type) {
+        case MB_TYPE_F16: see_all(&tile, op, query_begin, query_end, MB_TYPE_F16); break;
+        case MB_TYPE_Q8_0: see_all(&tile, op, query_begin, query_end, MB_TYPE_Q8_0); break;
+        default: see_all(&tile, op, query_begin, query_end, MB_TYPE_F32);
+        }
     }
 }
 
@@ -349,8 +383,7 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
     }
     first = first > row_begin ? first : row_begin;
     last = last < row_end ? last : row_end;
-    const int has_floats = op->type == MB_TYPE_F16 || op->type == MB_TYPE_F32;
-    if (query_end - query_begin > FEW_QUERIES || !has_floats || op->k_dim % FLOATS || op->v_dim % FLOATS || end < begin + 4) {
+    if (query_end - query_begin > FEW_QUERIES || op->k_dim % FLOATS || op->v_dim % FLOATS || end < begin + 4) {
         see_filled(op, query_begin, query_end, first, last, n_rows);
         return;
     }
