@@ -1046,10 +1046,11 @@ enum mb_load_mode {
     MB_LOAD_COPY,     /* read into memory in the order that streams best */
     MB_LOAD_SYNTHETIC, /* random blocks of the right types and shapes; the only way for models without a file */
     /* Mapped at first, and brought to the order of MB_LOAD_COPY by threads of the engine, half of n_threads and at most eight,
-     * while sessions already run. Takes the memory of a copy. These threads end when all has come, or within milliseconds in
-     * mb_engine_free(); till then all passes but the first leave CPUs to them. Logits are the same, bit for bit, wherever weights
-     * lie. If the OS gives no memory or no thread for it, the file stays mapped; mb_session_get_info() tells. With several memory
-     * nodes MB_LOAD_COPY decodes faster: each thread writes the rows that it will read. */
+     * while sessions already run. Takes the memory of a copy. These threads begin after the first pass, or when a writer has been
+     * opened, and end when all has come, or within milliseconds in mb_engine_free(); in between, all passes but the first leave
+     * CPUs to them. Logits are the same, bit for bit, wherever weights lie. If the OS gives no memory or no thread for it, the
+     * file stays mapped; mb_session_get_info() tells. With several memory nodes MB_LOAD_COPY decodes faster: each thread writes
+     * the rows that it will read. */
     MB_LOAD_BEHIND
 };
 

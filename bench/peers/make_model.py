@@ -5,7 +5,7 @@ the real model: its shapes, its size of vocabulary, the types that llama-quantiz
 never zeros. What it says means nothing.
 
 The types and the blocks come from the library (PEER_MODEL is the program build/bench/peer-model); this script knows the shapes
-and writes the header. The tokenizer has bytes and fillers, so that text can be given to it."""
+and writes the header. The tokenizer has bytes, "hi" and fillers, so that text can be given to it."""
 import pathlib
 import struct
 import subprocess
@@ -52,6 +52,7 @@ def keys_of(name, f, quant):
         keys += [(f"{a}.{key}", U32, value) for key, value in (
             ("expert_count", f["experts"]), ("expert_used_count", f["used"]), ("expert_feed_forward_length", f["ff"]))]
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)]
+    tokens += ["▁", "h", "i", "hi", "▁hi"]  # so that "hi" is one token, as in real vocabularies
     tokens += [f"▁w{i}" for i in range(f["vocab"] - len(tokens))]
     kinds = [2, 3, 3] + [6] * 256 + [1] * (f["vocab"] - 259)
     return keys + [

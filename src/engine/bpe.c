@@ -116,11 +116,13 @@ static int read_merges(const struct mb_gguf *gguf, struct mb_bpe *bpe, struct mb
         return mb_fail_memory(err);
     memset(bpe->rules, 0xff, n_slots * sizeof *bpe->rules);
     bpe->rules_mask = n_slots - 1;
-    for (uint32_t i = 0; i < n; i++) {
-        const char *text;
-        size_t length;
+    struct mb_gguf_texts texts = {0};
+    const char *text;
+    size_t length;
+    mb_gguf_texts(gguf, MERGES, &texts); /* without any, there is nothing to walk */
+    for (uint32_t i = 0; mb_gguf_next_text(&texts, &text, &length); i++) {
         char joined[4096];
-        if (mb_gguf_get_text_at(gguf, MERGES, i, &text, &length) || length > sizeof joined)
+        if (length > sizeof joined)
             return mb_fail(err, MB_EFORMAT, MERGES ": merge %u is longer than %zu bytes; the file is damaged", i, sizeof joined);
         if (add_rule(bpe, vocab, i, text, length, joined))
             return mb_fail_memory(err);

@@ -64,7 +64,8 @@ static int open_file(const struct mb_model *model, struct mb_gguf **out, struct 
 }
 
 /* By half of the threads: bringing a tensor costs about as much as reading it in file order a few times, so it pays to be done
- * soon. Without memory or a thread for it the file stays mapped, which is slower and no failure. */
+ * soon. They begin after the first pass, or when a writer is ready: until then they would hold up what somebody waits for.
+ * Without memory or a thread for it the file stays mapped, which is slower and no failure. */
 static void bring_behind(struct mb_engine *engine, unsigned n_threads)
 {
     struct mb_program *program = &engine->program;
@@ -72,15 +73,17 @@ static void bring_behind(struct mb_engine *engine, unsigned n_threads)
     struct mb_behind *behind =
         order ? mb_weights_follow(engine->weights, order, mb_program_order(program, order)) : NULL;
     unsigned n = n_threads ? n_threads : mb_team_n_cpus();
-    if (behind)
-        mb_behind_start(behind, n > 1 ? n / 2 : 1);
+    if (!behind)
+        return;
+    mb_behind_hold(behind, 1);
+    mb_behind_start(behind, n > 1 ? n / 2 : 1);
 }
 
 int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *opts, struct mb_engine **out,
                    struct mb_err *err)
 {
     static const struct mb_engine_opts defaults;
-    struct mb_gguf *gguf = NULL;
+    struct mb_gguf *opened = NULL;
     opts = opts ? opts : &defaults;
     if ((unsigned)opts->load > MB_LOAD_BEHIND)
         return mb_fail(err, MB_EINVAL, "load: %d is no way to load weights", (int)opts->load);
@@ -94,14 +97,16 @@ int mb_engine_open(const struct mb_model *model, const struct mb_engine_opts *op
     unsigned flags = mb_cpu_flags();
     mb_kernels_init(&engine->kernels, flags);
     engine->simd = mb_cpu_simd(flags);
-    int code = opts->load == MB_LOAD_SYNTHETIC && !model->path ? MB_OK : open_file(model, &gguf, err);
+    const int no_file = opts->load == MB_LOAD_SYNTHETIC && !model->path;
+    int code = model->gguf || no_file ? MB_OK : open_file(model, &opened, err);
+    const struct mb_gguf *gguf = opened ? opened : model->gguf;
     if (!code)
         code = mb_engine_hparams_read(model, gguf, &engine->program.hp, err);
     if (!code)
         code = mb_weights_load(model, gguf, opts, &engine->kernels, &engine->weights, err);
     if (!code)
         code = mb_program_make(&engine->program, engine->weights, &engine->arena, err);
-    mb_gguf_close(gguf);
+    mb_gguf_close(opened);
     if (code) {
         mb_engine_free(engine);
         return code;

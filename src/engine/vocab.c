@@ -159,13 +159,13 @@ static int read_texts(const struct mb_gguf *gguf, struct mb_vocab *vocab, struct
     if (n == 0 || n > TOKENS_MAX)
         return mb_fail(err, MB_EFORMAT, KEY("tokens") ": %llu tokens, between 1 and %d are possible; the file is damaged",
                        (unsigned long long)n, (int)TOKENS_MAX);
+    struct mb_gguf_texts texts;
+    const char *text;
+    size_t length;
     if (reserve(vocab, (uint32_t)n))
         return mb_fail_memory(err);
-    for (uint32_t i = 0; i < n; i++) {
-        const char *text;
-        size_t length;
-        if (mb_gguf_get_text_at(gguf, KEY("tokens"), i, &text, &length))
-            return mb_fail(err, MB_EFORMAT, KEY("tokens") ": token %u cannot be read; the file is damaged", i);
+    mb_gguf_texts(gguf, KEY("tokens"), &texts);
+    for (uint32_t i = 0; mb_gguf_next_text(&texts, &text, &length); i++) {
         if (length > TOKEN_BYTES_MAX)
             return mb_fail(err, MB_EFORMAT,
                            KEY("tokens") ": token %u has %zu bytes, at most %d are possible; the file is damaged", i, length,
@@ -194,9 +194,10 @@ static int read_scores(const struct mb_gguf *gguf, struct mb_vocab *vocab, struc
     vocab->scores = mb_arena_array(&vocab->arena, vocab->n_tokens, sizeof *vocab->scores);
     if (!vocab->scores)
         return mb_fail_memory(err);
+    const struct mb_gguf_kv *kv = mb_gguf_find_kv(gguf, KEY("scores"));
     for (uint32_t i = 0; there && i < vocab->n_tokens; i++) {
         double score;
-        if (mb_gguf_get_f64_at(gguf, KEY("scores"), i, &score) || isnan(score))
+        if (mb_gguf_item_f64(gguf, kv, i, &score) || isnan(score))
             return mb_fail(err, MB_EFORMAT, KEY("scores") ": the score of token %u is not a number; the file is damaged", i);
         vocab->scores[i] = (float)score;
     }
@@ -215,9 +216,10 @@ static int read_kinds(const struct mb_gguf *gguf, struct mb_vocab *vocab, struct
     if (!vocab->kinds)
         return mb_fail_memory(err);
     memset(vocab->kinds, MB_TOKEN_NORMAL, vocab->n_tokens);
+    const struct mb_gguf_kv *kv = mb_gguf_find_kv(gguf, KEY("token_type"));
     for (uint32_t i = 0; there && i < vocab->n_tokens; i++) {
         uint64_t type;
-        if (mb_gguf_get_u64_at(gguf, KEY("token_type"), i, &type))
+        if (mb_gguf_item_u64(gguf, kv, i, &type))
             return mb_fail(err, MB_EFORMAT, KEY("token_type") ": the type of token %u is no count; the file is damaged", i);
         vocab->kinds[i] = type < MB_COUNT(kinds) ? kinds[type] : 0;
     }

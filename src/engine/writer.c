@@ -54,8 +54,9 @@ static int open_chat(struct mb_writer *writer, const struct mb_gguf *gguf, const
 static int open_parts(struct mb_writer *writer, const struct mb_writer_opts *opts, struct mb_err *err)
 {
     struct mb_sampler_opts sampling = opts->sampling ? *opts->sampling : mb_sampler_defaults();
-    struct mb_gguf *gguf = NULL;
-    int code = mb_gguf_open(writer->model->path, &gguf, err);
+    struct mb_gguf *opened = NULL;
+    int code = writer->model->gguf ? MB_OK : mb_gguf_open(writer->model->path, &opened, err);
+    const struct mb_gguf *gguf = opened ? opened : writer->model->gguf;
     if (code == MB_OK)
         code = mb_tokenizer_open(gguf, &writer->tokenizer, err);
     uint32_t n_vocab = mb_session_n_vocab(writer->session);
@@ -75,7 +76,7 @@ static int open_parts(struct mb_writer *writer, const struct mb_writer_opts *opt
                            opts->extra_json);
     }
     writer->seed = sampling.seed;
-    mb_gguf_close(gguf);
+    mb_gguf_close(opened);
     return code;
 }
 
@@ -109,6 +110,9 @@ int mb_writer_open(struct mb_session *session, const struct mb_model *model, con
         mb_writer_close(writer);
         return code;
     }
+    struct mb_behind *behind = mb_weights_behind(session->engine->weights);
+    if (behind) /* while somebody thinks of a prompt, weights may come */
+        mb_behind_hold(behind, 0);
     *out = writer;
     return MB_OK;
 }

@@ -361,12 +361,10 @@ static int load_number(const struct part *part, enum mb_gguf_value type, size_t 
     return MB_OK;
 }
 
-/* The number of item i; a scalar is every item. */
-static int number_at(const struct mb_gguf *gguf, unsigned part_no, const char *key, int is_item,
-                     uint64_t i, struct number *out)
+/* The number of item i; a scalar is every item. kv NULL: there is none. */
+static int number_of(const struct part *part, const struct mb_gguf_kv *kv, int is_item, uint64_t i,
+                     struct number *out)
 {
-    const struct part *part = part_no < gguf->n_parts ? &gguf->parts[part_no] : NULL;
-    const struct mb_gguf_kv *kv = part ? find_kv(part, key) : NULL;
     if (!kv)
         return MB_ENODATA;
     if (kv->type != MB_GGUF_ARRAY)
@@ -376,6 +374,15 @@ static int number_at(const struct mb_gguf *gguf, unsigned part_no, const char *k
     if (i >= kv->n)
         return MB_ERANGE;
     return load_number(part, kv->item_type, kv->at + (size_t)i * value_bytes[kv->item_type], out);
+}
+
+static int number_at(const struct mb_gguf *gguf, unsigned part_no, const char *key, int is_item,
+                     uint64_t i, struct number *out)
+{
+    if (part_no >= gguf->n_parts)
+        return MB_ENODATA;
+    const struct part *part = &gguf->parts[part_no];
+    return number_of(part, find_kv(part, key), is_item, i, out);
 }
 
 /* Whole numbers up to 2^53 are exact in a double; NaN fails every comparison. */
@@ -493,23 +500,56 @@ int mb_gguf_get_f64_at(const struct mb_gguf *gguf, const char *key, uint64_t i, 
     return as_f64(number_at(gguf, 0, key, 1, i, &number), &number, out);
 }
 
-int mb_gguf_get_text_at(const struct mb_gguf *gguf, const char *key, uint64_t i, const char **out,
-                        size_t *out_n)
+int mb_gguf_item_u64(const struct mb_gguf *gguf, const struct mb_gguf_kv *kv, uint64_t i,
+                     uint64_t *out)
+{
+    struct number number;
+    return as_u64(number_of(&gguf->parts[0], kv, 1, i, &number), &number, out);
+}
+
+int mb_gguf_item_f64(const struct mb_gguf *gguf, const struct mb_gguf_kv *kv, uint64_t i,
+                     double *out)
+{
+    struct number number;
+    return as_f64(number_of(&gguf->parts[0], kv, 1, i, &number), &number, out);
+}
+
+int mb_gguf_texts(const struct mb_gguf *gguf, const char *key, struct mb_gguf_texts *out)
 {
     const struct mb_gguf_kv *kv = mb_gguf_find_kv(gguf, key);
     if (!kv)
         return MB_ENODATA;
     if (!kv->marks)
         return MB_EFORMAT;
-    if (i >= kv->n)
-        return MB_ERANGE;
+    *out = (struct mb_gguf_texts){gguf, kv->n ? kv->marks[0] : 0, kv->n};
+    return MB_OK;
+}
+
+int mb_gguf_next_text(struct mb_gguf_texts *texts, const char **out, size_t *out_n)
+{
+    if (!texts->n_left)
+        return 0;
     /* The lengths were checked when the header was read, so that the walk cannot leave it. */
-    const struct part *part = &gguf->parts[0];
-    size_t at = kv->marks[i / MARK_STEP];
-    for (uint64_t k = 0; k < i % MARK_STEP; k++)
-        at += 8 + (size_t)load(part->bytes + at, 8, part->info.big_endian);
-    *out_n = (size_t)load(part->bytes + at, 8, part->info.big_endian);
-    *out = (const char *)part->bytes + at + 8;
+    const struct part *part = &texts->gguf->parts[0];
+    *out_n = (size_t)load(part->bytes + texts->at, 8, part->info.big_endian);
+    *out = (const char *)part->bytes + texts->at + 8;
+    texts->at += 8 + *out_n;
+    texts->n_left--;
+    return 1;
+}
+
+int mb_gguf_get_text_at(const struct mb_gguf *gguf, const char *key, uint64_t i, const char **out,
+                        size_t *out_n)
+{
+    struct mb_gguf_texts texts;
+    int code = mb_gguf_texts(gguf, key, &texts);
+    if (code)
+        return code;
+    if (i >= texts.n_left)
+        return MB_ERANGE;
+    texts.at = mb_gguf_find_kv(gguf, key)->marks[i / MARK_STEP];
+    for (uint64_t k = 0; k <= i % MARK_STEP; k++)
+        mb_gguf_next_text(&texts, out, out_n);
     return MB_OK;
 }
 

@@ -122,7 +122,7 @@ int mb_gguf_get_text(const struct mb_gguf *gguf, const char *key, const char **o
 
 /* Arrays: count and item type; item i. A scalar number answers for every i, since files give one
  * value or one per layer. Further: MB_ERANGE: the array has no item i. Texts of arrays are not
- * terminated and may hold any bytes. Reading texts in order costs a short walk each. */
+ * terminated and may hold any bytes; text i costs a short walk. */
 int mb_gguf_array_n(const struct mb_gguf *gguf, const char *key, uint64_t *out_n,
                     enum mb_gguf_value *out_type);
 int mb_gguf_get_u64_at(const struct mb_gguf *gguf, const char *key, uint64_t i, uint64_t *out);
@@ -130,6 +130,22 @@ int mb_gguf_get_i64_at(const struct mb_gguf *gguf, const char *key, uint64_t i, 
 int mb_gguf_get_f64_at(const struct mb_gguf *gguf, const char *key, uint64_t i, double *out);
 int mb_gguf_get_text_at(const struct mb_gguf *gguf, const char *key, uint64_t i, const char **out,
                         size_t *out_n);
+
+/* Item i of an array whose key was looked up (mb_gguf_find_kv(); NULL: MB_ENODATA). As above. */
+int mb_gguf_item_u64(const struct mb_gguf *gguf, const struct mb_gguf_kv *kv, uint64_t i,
+                     uint64_t *out);
+int mb_gguf_item_f64(const struct mb_gguf *gguf, const struct mb_gguf_kv *kv, uint64_t i,
+                     double *out);
+
+/* A walk over all texts of an array, in order. MB_OK; MB_ENODATA; MB_EFORMAT: no array of texts. */
+struct mb_gguf_texts {
+    const struct mb_gguf *gguf;
+    size_t at;
+    uint64_t n_left;
+};
+int mb_gguf_texts(const struct mb_gguf *gguf, const char *key, struct mb_gguf_texts *out);
+/* The next of them; 0: there was none, and nothing is written. */
+int mb_gguf_next_text(struct mb_gguf_texts *texts, const char **out, size_t *out_n);
 
 /* ---- split names ---- */
 

@@ -448,6 +448,9 @@ int mb_model_open_gguf(const char *path, struct mb_model **out, struct mb_err *e
     if (code)
         return code;
     code = mb_model_from_gguf(gguf, path, out, err);
-    mb_gguf_close(gguf);
+    if (code)
+        mb_gguf_close(gguf);
+    else
+        (*out)->gguf = gguf;
     return code;
 }

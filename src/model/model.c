@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of a model: making it, opening what a name means, the facts about it. Reading files is in hparams_gguf.c, the
  * catalog in catalog_models.c, the sums in traffic.c. */
+#include "model/gguf.h"
 #include "model/model.h"
 #include "model/open.h"
 #include "model/tape.h"
@@ -20,6 +21,7 @@ void mb_model_free(struct mb_model *model)
 {
     if (!model)
         return;
+    mb_gguf_close(model->gguf);
     mb_arena_free(&model->arena);
     free(model);
 }

@@ -182,6 +182,7 @@ struct mb_model {
     struct mb_arena arena;
     const char *name, *arch_name, *quant;
     const char *path; /* NULL: from the catalog */
+    struct mb_gguf *gguf; /* the header of a file that was opened by its path, for those who run it; NULL: none */
     int is_directory; /* path is one, with config.json and safetensors */
     const char *hf, *license, *released;
     const struct mb_arch *arch; /* NULL: not described */

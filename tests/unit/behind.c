@@ -251,6 +251,10 @@ static void sessions_run_while_weights_come(void **state)
     close_file(&opened);
     for (unsigned i = 0; i < 4; i++) {
         open_file(&opened, "mixtral-mixed", MB_LOAD_BEHIND);
+        struct mb_behind_state at;
+        usleep(5000); /* all would have come by now, but nothing may before the first pass */
+        mb_behind_get_state(mb_weights_behind(opened.engine->weights), &at);
+        assert_true(at.n_bytes > 0 && at.done_bytes == 0);
         struct worker workers[2] = {{&opened, 30, NULL}, {&opened, 30, NULL}};
         pthread_t threads[2];
         for (unsigned k = 0; k < 2; k++)

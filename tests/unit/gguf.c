@@ -209,6 +209,10 @@ static void check_small_model(const struct mb_gguf *gguf)
     assert_int_equal(mb_gguf_get_u64_at(gguf, "llama.heads", 3, &u), MB_ERANGE);
     assert_int_equal(mb_gguf_get_u64_at(gguf, "llama.block_count", 1000, &u), MB_OK);
     assert_int_equal(u, 7);
+    struct mb_gguf_texts texts;
+    const char *next;
+    size_t next_n;
+    assert_int_equal(mb_gguf_texts(gguf, "tokenizer.ggml.tokens", &texts), MB_OK);
     for (unsigned k = 0; k < 200; k++) {
         char expected[16];
         size_t text_n = 0;
@@ -217,7 +221,17 @@ static void check_small_model(const struct mb_gguf *gguf)
                          MB_OK);
         assert_int_equal(text_n, k == 130 ? 0 : strlen(expected));
         assert_memory_equal(text, expected, text_n);
+        assert_true(mb_gguf_next_text(&texts, &next, &next_n));
+        assert_ptr_equal(next, text);
+        assert_int_equal(next_n, text_n);
     }
+    assert_false(mb_gguf_next_text(&texts, &next, &next_n));
+    assert_int_equal(mb_gguf_texts(gguf, "llama.heads", &texts), MB_EFORMAT);
+    assert_int_equal(mb_gguf_texts(gguf, "nothing", &texts), MB_ENODATA);
+    assert_int_equal(mb_gguf_item_u64(gguf, mb_gguf_find_kv(gguf, "llama.heads"), 2, &u), MB_OK);
+    assert_int_equal(u, 8);
+    assert_int_equal(mb_gguf_item_u64(gguf, mb_gguf_find_kv(gguf, "llama.heads"), 3, &u), MB_ERANGE);
+    assert_int_equal(mb_gguf_item_u64(gguf, mb_gguf_find_kv(gguf, "nothing"), 0, &u), MB_ENODATA);
     size_t text_n;
     assert_int_equal(mb_gguf_get_text_at(gguf, "tokenizer.ggml.tokens", 200, &text, &text_n),
                      MB_ERANGE);
