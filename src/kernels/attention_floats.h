@@ -13,8 +13,9 @@
 
 #define QUERIES_MAX 4
 #define FEW_QUERIES 8           /* bringing a tile to f32 for so few costs more than it saves */
-#define ROWS_MAX    64          /* of a tile; a multiple of FLOATS */
-#define TILE_FLOATS (16 << 8)   /* of K and of V: 16 KiB each */
+#define ROWS_MAX    512         /* of a tile: of one to three queries, for whom each row is read once; a multiple of FLOATS */
+#define ROWS_KEPT   64          /* of a tile that the first-level cache is to keep, for more of them */
+#define TILE_FLOATS (16 << 8)   /* brought to f32, of K and of V: 16 KiB each */
 
 /* Rows of the cache in four strips that are read side by side: row r is in strip r % 4, the r / 4-th of it. */
 struct strips {
@@ -371,7 +372,7 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
 {
     assert(op->k_dim <= MB_ATTENTION_DIM_MAX && op->v_dim <= MB_ATTENTION_DIM_MAX);
     const size_t widest = up_to(op->k_dim > op->v_dim ? op->k_dim : op->v_dim, FLOATS);
-    const size_t fitting = TILE_FLOATS / widest / 4 * 4, n_rows = fitting > ROWS_MAX ? ROWS_MAX : fitting;
+    const size_t fitting = TILE_FLOATS / widest / 4 * 4, n_rows = fitting > ROWS_KEPT ? ROWS_KEPT : fitting;
     /* What some query sees, and what all see. */
     size_t first = row_end, last = row_begin, begin = row_begin, end = row_end;
     for (size_t i = query_begin; i < query_end; i++) {
@@ -389,7 +390,7 @@ static void attention(const struct mb_attention *op, size_t query_begin, size_t 
     }
     const size_t part = (end - begin) / 4;
     see_filled(op, query_begin, query_end, first, begin, n_rows);
-    see_strips(op, query_begin, query_end, begin, part, n_rows);
+    see_strips(op, query_begin, query_end, begin, part, query_end - query_begin < 4 ? ROWS_MAX : ROWS_KEPT);
     see_filled(op, query_begin, query_end, begin + 4 * part, last, n_rows);
 }
 
