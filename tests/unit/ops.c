@@ -384,7 +384,7 @@ static void attention(void **state)
         int window;
     } shapes[] = {{1, 64, 64, 1, 0, 0},    {2, 128, 128, 8, 0, 0}, {77, 64, 96, 4, 0, 1},  {150, 128, 128, 5, 50, 0},
                   {40, 32, 32, 33, 0, 0},  {9, 576, 512, 3, 0, 0}, {300, 96, 64, 7, 0, 0}, {65, 256, 256, 17, 30, 1},
-                  {1300, 64, 40, 2, 0, 0}};
+                  {1300, 64, 96, 2, 0, 0}};
     struct mb_kernels kernels;
     for (unsigned l = 0; l < MB_COUNT(levels); l++) {
         if (!has_level(l, &kernels))
