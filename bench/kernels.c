@@ -204,7 +204,6 @@ int main(int argc, char **argv)
     size_t mebibytes = 256;
     double seconds = 2;
     struct mb_err err;
-    b->n_cols = 0;
     b->n_tokens = 1;
     for (int c; (c = getopt(argc, argv, "t:c:n:m:s:l:a:fk")) != -1;)
         switch (c) {

@@ -514,15 +514,20 @@ int mb_gguf_item_f64(const struct mb_gguf *gguf, const struct mb_gguf_kv *kv, ui
     return as_f64(number_of(&gguf->parts[0], kv, 1, i, &number), &number, out);
 }
 
+/* The array of texts of that name. */
+static int find_texts(const struct mb_gguf *gguf, const char *key, const struct mb_gguf_kv **out)
+{
+    *out = mb_gguf_find_kv(gguf, key);
+    return !*out ? MB_ENODATA : (*out)->marks ? MB_OK : MB_EFORMAT;
+}
+
 int mb_gguf_texts(const struct mb_gguf *gguf, const char *key, struct mb_gguf_texts *out)
 {
-    const struct mb_gguf_kv *kv = mb_gguf_find_kv(gguf, key);
-    if (!kv)
-        return MB_ENODATA;
-    if (!kv->marks)
-        return MB_EFORMAT;
-    *out = (struct mb_gguf_texts){gguf, kv->n ? kv->marks[0] : 0, kv->n};
-    return MB_OK;
+    const struct mb_gguf_kv *kv;
+    int code = find_texts(gguf, key, &kv);
+    if (!code)
+        *out = (struct mb_gguf_texts){gguf, kv->n ? kv->marks[0] : 0, kv->n};
+    return code;
 }
 
 int mb_gguf_next_text(struct mb_gguf_texts *texts, const char **out, size_t *out_n)
@@ -541,13 +546,13 @@ int mb_gguf_next_text(struct mb_gguf_texts *texts, const char **out, size_t *out
 int mb_gguf_get_text_at(const struct mb_gguf *gguf, const char *key, uint64_t i, const char **out,
                         size_t *out_n)
 {
-    struct mb_gguf_texts texts;
-    int code = mb_gguf_texts(gguf, key, &texts);
+    const struct mb_gguf_kv *kv;
+    int code = find_texts(gguf, key, &kv);
     if (code)
         return code;
-    if (i >= texts.n_left)
+    if (i >= kv->n)
         return MB_ERANGE;
-    texts.at = mb_gguf_find_kv(gguf, key)->marks[i / MARK_STEP];
+    struct mb_gguf_texts texts = {gguf, kv->marks[i / MARK_STEP], kv->n - i / MARK_STEP * MARK_STEP};
     for (uint64_t k = 0; k <= i % MARK_STEP; k++)
         mb_gguf_next_text(&texts, out, out_n);
     return MB_OK;
