@@ -75,6 +75,7 @@ static void work(void *arg, unsigned member)
     size_t times = 1;
     if (b->kept) {
         size_t rows = KEPT_BYTES / b->op.row_bytes / 64 * 64 + 64;
+        rows = rows < end - begin ? rows : end - begin;
         times = (end - begin) / rows;
         end = begin + rows;
     }
@@ -159,8 +160,9 @@ static void bench_type(struct bench *b, uint32_t type, double seconds)
     float *y = malloc(b->op.n_rows * b->n_tokens * sizeof *y), *floats = malloc(b->n_cols * b->n_tokens * sizeof *floats);
     b->op.y = y;
     fill_floats(floats, b->n_cols * b->n_tokens, &x);
-    void *act = aligned_alloc(MB_ACT_ALIGN, (mb_act_bytes(mb_act_of(type), b->n_cols, b->n_tokens) + 63) / 64 * 64);
-    struct mb_prepare prepare = {.act = mb_act_of(type), .to = act, .from = floats, .from_stride = b->n_cols,
+    b->op.act = mb_kernels_act(&b->kernels, type, b->n_cols, b->n_tokens);
+    void *act = aligned_alloc(MB_ACT_ALIGN, (mb_act_bytes(b->op.act, b->n_cols, b->n_tokens) + 63) / 64 * 64);
+    struct mb_prepare prepare = {.act = b->op.act, .to = act, .from = floats, .from_stride = b->n_cols,
                                  .n_cols = b->n_cols, .n_tokens = b->n_tokens};
     b->kernels.prepare(&prepare, 0, mb_prepare_units(&prepare));
     b->op.x = act;

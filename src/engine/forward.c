@@ -13,24 +13,25 @@ void mb_lane_sync(struct mb_pass *pass, const struct mb_lane *lane)
         mb_team_barrier(pass->team);
 }
 
-static void prepare_rows(const struct mb_pass *pass, const struct mb_lane *lane, const float *from, size_t n_cols)
+static void prepare_rows(const struct mb_pass *pass, const struct mb_lane *lane, enum mb_act act, const float *from,
+                         size_t n_cols)
 {
     struct mb_prepare op = {
-        .act = MB_ACT_Q8, .to = lane->act, .from = from, .from_stride = n_cols, .n_cols = n_cols, .n_tokens = lane->n};
+        .act = act, .to = lane->act[act], .from = from, .from_stride = n_cols, .n_cols = n_cols, .n_tokens = lane->n};
     size_t units = (n_cols + 31) / 32;
     pass->kernels->prepare(&op, lane->begin * units, lane->end * units);
 }
 
-const void *mb_lane_prepare(struct mb_pass *pass, struct mb_lane *lane, uint32_t type, const float *from, size_t n_cols)
+struct mb_input mb_lane_prepare(struct mb_pass *pass, struct mb_lane *lane, uint32_t type, const float *from, size_t n_cols)
 {
-    enum mb_act act = mb_act_of(type);
+    enum mb_act act = mb_kernels_act(pass->kernels, type, n_cols, lane->n);
     if (!(lane->ready >> act & 1)) {
-        if (act == MB_ACT_Q8)
-            prepare_rows(pass, lane, from, n_cols);
+        if (act != MB_ACT_F32)
+            prepare_rows(pass, lane, act, from, n_cols);
         lane->ready |= 1u << act;
         mb_lane_sync(pass, lane);
     }
-    return act == MB_ACT_Q8 ? lane->act : (const void *)from;
+    return (struct mb_input){act, act == MB_ACT_F32 ? (const void *)from : lane->act[act], lane->n};
 }
 
 static void add_bias(const struct mb_pass *pass, const float *bias, float *y, size_t stride, size_t n, size_t begin, size_t end)
@@ -42,7 +43,7 @@ static void add_bias(const struct mb_pass *pass, const float *bias, float *y, si
 /* Rows are split in 32s, because 32 are one unit of the input of the next matrix. */
 #define ROW_UNIT 32
 
-void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint32_t expert, const void *x, size_t n, float *y,
+void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint32_t expert, struct mb_input in, float *y,
                       size_t y_stride, unsigned member)
 {
     size_t begin, end;
@@ -51,18 +52,19 @@ void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint
         return;
     struct mb_weights_place place = mb_weights_at(pass->weights, matrix->tensor);
     struct mb_matmul op = {.type = matrix->type,
+                           .act = in.act,
                            .packed = (unsigned)place.packed,
                            .weights = place.data + matrix->offset + expert * matrix->expert_bytes,
                            .row_bytes = matrix->row_bytes,
                            .n_rows = matrix->n_rows,
                            .n_cols = matrix->n_cols,
-                           .x = x,
-                           .n_tokens = n,
+                           .x = in.x,
+                           .n_tokens = in.n,
                            .y = y,
                            .y_stride = y_stride};
     pass->kernels->matmul[matrix->type](&op, begin, end);
     if (matrix->bias)
-        add_bias(pass, matrix->bias + expert * matrix->n_rows, y, y_stride, n, begin, end);
+        add_bias(pass, matrix->bias + expert * matrix->n_rows, y, y_stride, in.n, begin, end);
 }
 
 void mb_pass_activate(struct mb_pass *pass, float *gate, const float *up, size_t width, size_t n, uint32_t next_type, void *to,
@@ -73,14 +75,25 @@ void mb_pass_activate(struct mb_pass *pass, float *gate, const float *up, size_t
     mb_share(width, ROW_UNIT, member, pass->members, &begin, &end);
     if (begin >= end)
         return;
-    struct mb_prepare op = {
-        .act = MB_ACT_Q8, .to = to, .from = gate, .from_stride = width, .n_cols = width, .n_tokens = n};
+    struct mb_prepare op = {.act = mb_kernels_act(kernels, next_type, width, n),
+                            .to = to,
+                            .from = gate,
+                            .from_stride = width,
+                            .n_cols = width,
+                            .n_tokens = n};
     for (size_t t = 0; t < n; t++) {
         float *row = gate + t * width;
         kernels->glu(row + begin, row + begin, up + t * width + begin, end - begin, pass->program->hp.glu, 1.702f, 7.0f);
-        if (mb_act_of(next_type) == MB_ACT_Q8)
+        if (op.act != MB_ACT_F32)
             kernels->prepare(&op, t * units + begin / 32, t * units + (end + 31) / 32);
     }
+}
+
+struct mb_input mb_pass_activated(const struct mb_pass *pass, const struct mb_matrix *matrix, const float *gate,
+                                  const void *prepared, size_t n)
+{
+    enum mb_act act = mb_kernels_act(pass->kernels, matrix->type, matrix->n_cols, n);
+    return (struct mb_input){act, act == MB_ACT_F32 ? gate : prepared, n};
 }
 
 /* ---- between matrices: own tokens ---- */
@@ -136,8 +149,8 @@ static void multiply_input(struct mb_pass *pass, const struct mb_step *step, str
                            unsigned member)
 {
     const struct mb_matrix *matrix = &step->matrices[i];
-    const void *x = mb_lane_prepare(pass, lane, matrix->type, step->from_stream ? lane->x : lane->h, matrix->n_cols);
-    mb_pass_multiply(pass, matrix, 0, x, lane->n, y, matrix->n_rows, member);
+    const float *from = step->from_stream ? lane->x : lane->h;
+    mb_pass_multiply(pass, matrix, 0, mb_lane_prepare(pass, lane, matrix->type, from, matrix->n_cols), y, matrix->n_rows, member);
 }
 
 static void up(struct mb_pass *pass, const struct mb_step *step, struct mb_lane *lane, unsigned member)
@@ -152,9 +165,9 @@ static void up(struct mb_pass *pass, const struct mb_step *step, struct mb_lane 
 static void down(struct mb_pass *pass, const struct mb_step *step, struct mb_lane *lane, unsigned member)
 {
     const struct mb_matrix *matrix = &step->matrices[0];
-    const void *x = mb_act_of(matrix->type) == MB_ACT_Q8 ? pass->act_down : (const void *)pass->gate;
+    struct mb_input in = mb_pass_activated(pass, matrix, pass->gate, pass->act_down, lane->n);
     size_t begin, end, d = matrix->n_rows;
-    mb_pass_multiply(pass, matrix, 0, x, lane->n, step->adds ? pass->partial : pass->y, d, member);
+    mb_pass_multiply(pass, matrix, 0, in, step->adds ? pass->partial : pass->y, d, member);
     if (step->adds) {
         mb_share(d, ROW_UNIT, member, pass->members, &begin, &end);
         for (size_t t = 0; begin < end && t < lane->n; t++)
@@ -167,8 +180,8 @@ static void attention_out(struct mb_pass *pass, const struct mb_step *step, stru
 {
     const struct mb_matrix *matrix = &step->matrices[0];
     lane->ready = 1u << MB_ACT_F32; /* complete since the barrier after attention */
-    const void *x = mb_lane_prepare(pass, lane, matrix->type, pass->attended, matrix->n_cols);
-    mb_pass_multiply(pass, matrix, 0, x, lane->n, pass->y, matrix->n_rows, member);
+    struct mb_input in = mb_lane_prepare(pass, lane, matrix->type, pass->attended, matrix->n_cols);
+    mb_pass_multiply(pass, matrix, 0, in, pass->y, matrix->n_rows, member);
     mb_team_barrier(pass->team);
 }
 
@@ -180,7 +193,7 @@ static void head_norm(struct mb_pass *pass, const struct mb_step *step, struct m
         memcpy(lane->own_x, lane->x + (lane->n - 1) * d, d * sizeof(float));
         lane->x = lane->own_x;
         lane->h = lane->own_h;
-        lane->act = lane->own_act;
+        lane->act[MB_ACT_Q8] = lane->own_act;
         lane->is_private = 1;
         lane->begin = 0;
         lane->end = lane->n = 1;
@@ -276,14 +289,14 @@ static void set_lane(struct mb_pass *pass, struct mb_lane *lane, unsigned member
         lane->end = 1;
         lane->x = lane->own_x;
         lane->h = lane->own_h;
-        lane->act = lane->own_act;
+        lane->act[MB_ACT_Q8] = lane->own_act;
         lane->turns = lane->own_turns;
         lane->turns_window = lane->own_turns_window;
     } else {
         mb_share(pass->n, 1, member, pass->members, &lane->begin, &lane->end);
         lane->x = pass->x;
         lane->h = pass->h;
-        lane->act = pass->act;
+        memcpy(lane->act, pass->act, sizeof lane->act);
         lane->turns = pass->turns;
         lane->turns_window = pass->turns_window;
     }

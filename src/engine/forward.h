@@ -67,19 +67,26 @@ size_t mb_program_order(const struct mb_program *program, uint32_t *order);
  * what lies between matrices itself, which saves barriers; with more, tokens are split and rows are shared. */
 struct mb_lane {
     float *x, *h;      /* residual stream and its norm: [tokens][n_embd] */
-    void *act;         /* prepared input of the next matrix, MB_ACT_Q8 */
+    void *act[MB_ACT_END]; /* prepared input of the next matrix, but for MB_ACT_F32 */
     float *turns, *turns_window; /* sines and cosines: [tokens][n_rot] */
     size_t begin, end, n; /* own tokens of n */
     unsigned ready;    /* prepared forms of h: 1 << enum mb_act */
     int is_private;
     /* never shared */
     float *own_x, *own_h, *own_turns, *own_turns_window, *own_states;
-    void *own_act;
+    void *own_act;     /* MB_ACT_Q8 */
     uint32_t *seen;    /* [2][queries] rows that queries see */
     uint32_t *order;   /* token-and-slot entries by expert */
     uint32_t *counts;  /* [n_expert + 1] where each expert's entries begin */
     uint32_t *own_chosen;
     float *own_weights;
+};
+
+/* Activations of n tokens, in the form that some weights read. */
+struct mb_input {
+    enum mb_act act;
+    const void *x;
+    size_t n;
 };
 
 struct mb_pass {
@@ -95,7 +102,7 @@ struct mb_pass {
     float *x, *h, *y, *q, *k, *v, *attended, *gate, *up, *expert_gate, *expert_up, *partial, *router, *weights_chosen;
     float *turns, *turns_window, *states;
     uint32_t *chosen;
-    void *act, *act_down, *act_experts, *act_experts_down;
+    void *act[MB_ACT_END], *act_down, *act_experts, *act_experts_down;
     size_t act_entry, act_down_entry; /* bytes of one token-and-slot of the experts' inputs */
     float *logits; /* [n_logits][n_vocab] */
     uint32_t n_chunks; /* of one head's context at decoding; 0: all fits one */
@@ -125,11 +132,14 @@ void mb_pass_experts_down(struct mb_pass *pass, const struct mb_step *step, unsi
 
 /* Wait for all members, unless rows are private. */
 void mb_lane_sync(struct mb_pass *pass, const struct mb_lane *lane);
-/* Bring `from`, [lane->n][n_cols], into the form that weights of the type read; returns where it is. Shared rows are complete
- * for all members on return. */
-const void *mb_lane_prepare(struct mb_pass *pass, struct mb_lane *lane, uint32_t type, const float *from, size_t n_cols);
-/* y = rows of the matrix times n prepared tokens, for the rows of this member; with the bias. */
-void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint32_t expert, const void *x, size_t n, float *y,
+/* Bring `from`, [lane->n][n_cols], into the form that weights of the type read. Shared rows are complete for all members on
+ * return. */
+struct mb_input mb_lane_prepare(struct mb_pass *pass, struct mb_lane *lane, uint32_t type, const float *from, size_t n_cols);
+/* What mb_pass_activate() left for a matrix: in gate if it reads floats, else prepared. */
+struct mb_input mb_pass_activated(const struct mb_pass *pass, const struct mb_matrix *matrix, const float *gate,
+                                  const void *prepared, size_t n);
+/* y = rows of the matrix times the tokens, for the rows of this member; with the bias. */
+void mb_pass_multiply(struct mb_pass *pass, const struct mb_matrix *matrix, uint32_t expert, struct mb_input in, float *y,
                       size_t y_stride, unsigned member);
 /* gate and up rows [begin, end) of n tokens become their product, and the units of it that the next matrix reads are prepared. */
 void mb_pass_activate(struct mb_pass *pass, float *gate, const float *up, size_t width, size_t n, uint32_t next_type, void *to,

@@ -101,8 +101,8 @@ void mb_pass_router(struct mb_pass *pass, const struct mb_step *step, unsigned m
     struct mb_lane *lane = &pass->lanes[member];
     uint32_t n = pass->program->model->hp.n_expert, k = pass->program->model->hp.n_expert_used;
     const struct mb_matrix *matrix = &step->matrices[0];
-    const void *x = mb_lane_prepare(pass, lane, matrix->type, step->from_stream ? lane->x : lane->h, matrix->n_cols);
-    mb_pass_multiply(pass, matrix, 0, x, lane->n, pass->router, n, member);
+    const float *from = step->from_stream ? lane->x : lane->h;
+    mb_pass_multiply(pass, matrix, 0, mb_lane_prepare(pass, lane, matrix->type, from, matrix->n_cols), pass->router, n, member);
     mb_team_barrier(pass->team);
     if (lane->is_private) {
         float *probs = lane->own_weights + k;
@@ -119,12 +119,19 @@ void mb_pass_router(struct mb_pass *pass, const struct mb_step *step, unsigned m
 
 /* ---- running the chosen ---- */
 
+/* The form of n tokens that both matrices of an expert read; forms that all levels read are the same for both. */
+static enum mb_act act_of_both(const struct mb_pass *pass, const struct mb_step *step, size_t n)
+{
+    const struct mb_matrix *gate = &step->matrices[0], *up = &step->matrices[1];
+    enum mb_act act = mb_kernels_act(pass->kernels, gate->type, gate->n_cols, n);
+    return act == mb_kernels_act(pass->kernels, up->type, up->n_cols, n) ? act : mb_act_of(gate->type);
+}
+
 /* Bring the tokens of each expert into the form that its rows read, side by side. */
 static void gather(struct mb_pass *pass, const struct mb_step *step, struct mb_lane *lane, unsigned member)
 {
     const struct mb_matrix *matrix = &step->matrices[0];
     uint32_t n = pass->program->model->hp.n_expert, k = pass->program->model->hp.n_expert_used;
-    enum mb_act act = mb_act_of(matrix->type);
     for (uint32_t e = 0; e < n; e++) {
         uint32_t at = lane->counts[e], count = lane->counts[e + 1] - at;
         size_t begin, end;
@@ -132,7 +139,7 @@ static void gather(struct mb_pass *pass, const struct mb_step *step, struct mb_l
             continue;
         for (uint32_t i = 0; i < count; i++)
             lane->seen[i] = lane->order[at + i] / k;
-        struct mb_prepare op = {.act = act,
+        struct mb_prepare op = {.act = act_of_both(pass, step, count),
                                 .to = (uint8_t *)pass->act_experts + at * pass->act_entry,
                                 .from = step->from_stream ? lane->x : lane->h,
                                 .from_stride = matrix->n_cols,
@@ -152,21 +159,22 @@ void mb_pass_experts_up(struct mb_pass *pass, const struct mb_step *step, unsign
     const struct mb_matrix *gate = &step->matrices[0], *up = &step->matrices[1];
     uint32_t n = pass->program->model->hp.n_expert;
     size_t width = gate->n_rows;
-    const void *shared = NULL, *shared_up = NULL;
+    struct mb_input in = {0}, in_up = {0};
     if (lane->is_private) {
         const float *from = step->from_stream ? lane->x : lane->h;
-        shared = mb_lane_prepare(pass, lane, gate->type, from, gate->n_cols);
-        shared_up = mb_lane_prepare(pass, lane, up->type, from, up->n_cols);
+        in = mb_lane_prepare(pass, lane, gate->type, from, gate->n_cols);
+        in_up = mb_lane_prepare(pass, lane, up->type, from, up->n_cols);
     } else
         gather(pass, step, lane, member);
     for (uint32_t e = 0; e < n; e++) {
         size_t at = lane->counts[e], count = lane->counts[e + 1] - at;
         if (!count)
             continue;
-        const void *x = shared ? shared : (uint8_t *)pass->act_experts + at * pass->act_entry;
-        const void *x_up = shared_up ? shared_up : x;
-        mb_pass_multiply(pass, gate, e, x, count, pass->expert_gate + at * width, width, member);
-        mb_pass_multiply(pass, up, e, x_up, count, pass->expert_up + at * width, width, member);
+        if (!lane->is_private)
+            in = in_up = (struct mb_input){act_of_both(pass, step, count),
+                                           (uint8_t *)pass->act_experts + at * pass->act_entry, count};
+        mb_pass_multiply(pass, gate, e, in, pass->expert_gate + at * width, width, member);
+        mb_pass_multiply(pass, up, e, in_up, pass->expert_up + at * width, width, member);
         mb_pass_activate(pass, pass->expert_gate + at * width, pass->expert_up + at * width, width, count,
                          step[1].matrices[0].type, (uint8_t *)pass->act_experts_down + at * pass->act_down_entry, member);
     }
@@ -187,10 +195,9 @@ void mb_pass_experts_down(struct mb_pass *pass, const struct mb_step *step, unsi
         size_t at = lane->counts[e], count = lane->counts[e + 1] - at;
         if (!count)
             continue;
-        const void *x = mb_act_of(matrix->type) == MB_ACT_Q8
-                            ? (uint8_t *)pass->act_experts_down + at * pass->act_down_entry
-                            : (const void *)(pass->expert_gate + at * matrix->n_cols);
-        mb_pass_multiply(pass, matrix, e, x, count, pass->partial, d, member);
+        struct mb_input in = mb_pass_activated(pass, matrix, pass->expert_gate + at * matrix->n_cols,
+                                               (uint8_t *)pass->act_experts_down + at * pass->act_down_entry, count);
+        mb_pass_multiply(pass, matrix, e, in, pass->partial, d, member);
         for (size_t i = 0; begin < end && i < count; i++) {
             uint32_t entry = lane->order[at + i];
             pass->kernels->axpy(pass->y + entry / k * d + begin, pass->partial + i * d + begin, end - begin, weights[entry]);

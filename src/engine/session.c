@@ -26,6 +26,12 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Bytes of prepared activations in any form. */
+static size_t larger_act(size_t n_cols, size_t n_tokens)
+{
+    return larger(mb_act_bytes(MB_ACT_Q8, n_cols, n_tokens), mb_act_bytes(MB_ACT_Q16, n_cols, n_tokens));
+}
+
 static void place_lane(struct mb_session *session, struct layout *layout, struct mb_lane *lane)
 {
     const struct mb_program *program = session->pass.program;
@@ -62,8 +68,9 @@ static void place_all(struct mb_session *session, struct layout *layout)
     pass->attended = place(layout, n * program->attention_width, f);
     pass->gate = place(layout, n * program->ff_width, f);
     pass->up = place(layout, n * program->ff_width, f);
-    pass->act = place(layout, mb_act_bytes(MB_ACT_Q8, act, n), 1);
-    pass->act_down = place(layout, ff ? mb_act_bytes(MB_ACT_Q8, ff, n) : 0, 1);
+    pass->act[MB_ACT_Q8] = place(layout, mb_act_bytes(MB_ACT_Q8, act, n), 1);
+    pass->act[MB_ACT_Q16] = place(layout, mb_act_bytes(MB_ACT_Q16, act, n), 1);
+    pass->act_down = place(layout, larger_act(ff, n), 1);
     pass->turns = place(layout, n * program->hp.rope.n_rot, f);
     pass->turns_window = place(layout, n * program->hp.rope_window.n_rot, f);
     pass->speeds = place(layout, program->hp.rope.n_rot, sizeof(double));
@@ -72,9 +79,9 @@ static void place_all(struct mb_session *session, struct layout *layout)
     pass->logits = place(layout, (size_t)session->n_logits * hp->n_vocab, f);
     session->tokens = place(layout, session->n_ctx, sizeof(int32_t));
     if (program->expert_ff_width) {
-        /* One entry's input, in either form; the start of each expert's is aligned. */
+        /* One entry's input, in any form; the start of each expert's is aligned. */
         pass->act_entry = (d * f + 63) / 64 * 64;
-        pass->act_down_entry = (mb_act_bytes(MB_ACT_Q8, expert_ff, 1) + 63) / 64 * 64;
+        pass->act_down_entry = (larger_act(expert_ff, 1) + 63) / 64 * 64;
         pass->act_experts = place(layout, entries, pass->act_entry);
         pass->act_experts_down = place(layout, entries, pass->act_down_entry);
         pass->expert_gate = place(layout, entries * program->expert_ff_width, f);

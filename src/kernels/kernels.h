@@ -52,6 +52,7 @@ struct mb_kernels {
     mb_store_fn *store[MB_TYPE_END];     /* F32, F16, BF16, Q8_0; NULL for others */
     mb_prepare_fn *prepare;
     mb_matmul_fn *matmul[MB_TYPE_END]; /* as dequant */
+    enum mb_act many[MB_TYPE_END];     /* activations of MB_MANY_TOKENS and more: mb_act_of() or MB_ACT_Q16 */
     unsigned pack_rows;                /* rows of a group in packed order; 0: this level reads file order only */
     mb_pack_fn *pack;
     mb_attention_fn *attention;
@@ -70,6 +71,15 @@ struct mb_kernels {
 
 /* The fastest kernels that CPUs with these flags can run. */
 void mb_kernels_init(struct mb_kernels *kernels, unsigned flags);
+
+/* Tokens from which on 16-bit activations pay for the conversion of the weights. */
+#define MB_MANY_TOKENS 16
+
+/* The form of activations with which matmul[type] is fastest. */
+static inline enum mb_act mb_kernels_act(const struct mb_kernels *kernels, uint32_t type, size_t n_cols, size_t n_tokens)
+{
+    return n_tokens >= MB_MANY_TOKENS && n_cols % 32 == 0 ? kernels->many[type] : mb_act_of(type);
+}
 
 mb_read_sum_fn mb_read_sum_ref;
 

@@ -4,6 +4,7 @@
  *
  * 1: VPDPBUSD adds four products of unsigned by signed bytes to a lane of 32 bits. Nothing overflows: 32 columns are at most
  * 32 * 255 * 127, about 2^20, and a scale has 8 bits. Signed weights are offset by 128, which the sums start without.
+ * VPDPWSSD does the same with two words, for matmul_wide.h.
  *
  * 0: VPMADDUBSW and VPMADDWD, with sums of 16 bits, as lanes_avx2.h explains.
  *
@@ -172,6 +173,18 @@ INLINE void store(float *to, vf a)
 {
     _mm512_storeu_ps(to, a);
 }
+
+/* ---- products of pairs of 16-bit words ---- */
+
+#if WITH_VNNI
+#define WIDE_TILES 2 /* of MB_ACT_16_TILE tokens that are multiplied at once: as above */
+
+/* sum + the pairs of w times the pair x. */
+INLINE vi dot_pairs(vi sum, vi w, uint32_t x)
+{
+    return _mm512_dpwssd_epi32(sum, w, _mm512_set1_epi32((int)x));
+}
+#endif
 
 /* ---- products of bytes ---- */
 

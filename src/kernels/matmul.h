@@ -10,10 +10,13 @@
 /* What the kernels of a weight type read as activations. */
 enum mb_act {
     MB_ACT_F32, /* f32, as they are: F32, F16, BF16 and the types that are dequantized on the way */
-    MB_ACT_Q8   /* blocks of 32 8-bit integers with an f32 scale: Q4_0 to Q6_K, IQ4_NL, IQ4_XS, MXFP4 */
+    MB_ACT_Q8,  /* blocks of 32 8-bit integers with an f32 scale: Q4_0 to Q6_K, IQ4_NL, IQ4_XS, MXFP4 */
+    MB_ACT_Q16, /* blocks of 32 integers up to 8191 with an f32 scale: for many tokens, on levels that multiply them faster */
+    MB_ACT_END
 };
 
-/* MB_ACT_Q8 if matrices of the type have integer kernels, else MB_ACT_F32. The same on every level. */
+/* MB_ACT_Q8 if matrices of the type have integer kernels, else MB_ACT_F32: what every level reads, for any number of tokens.
+ * mb_kernels_act() says what a level reads best. */
 enum mb_act mb_act_of(uint32_t type);
 
 /* One block of MB_ACT_Q8. Blocks lie in the order in which kernels read them: for every MB_ACT_TILE tokens (the last tile may
@@ -48,7 +51,21 @@ static inline size_t mb_act_at(size_t n_blocks, size_t n_tokens, size_t b, size_
     return first * n_blocks + b * width + t - first;
 }
 
-/* Bytes of n_tokens rows of n_cols activations in that form; n_cols is a multiple of 32 for MB_ACT_Q8. */
+/* MB_ACT_Q16: one block is MB_ACT_16_WORDS words of 32 bits: 16 pairs of columns, the first one in the low half, and the scale
+ * d; x is about d * q, see mb_quant_16(). For every MB_ACT_16_TILE tokens (the last tile may have fewer), for every 32 columns,
+ * the words of the tile's tokens lie in turn. So one address and constant offsets reach what a kernel reads next. */
+#define MB_ACT_16_TILE  6
+#define MB_ACT_16_WORDS 17
+
+/* Where the first word of columns 32 b to 32 b + 31 of token t is; *step: words from there to its next. */
+static inline size_t mb_act_16_at(size_t n_blocks, size_t n_tokens, size_t b, size_t t, size_t *step)
+{
+    size_t first = t / MB_ACT_16_TILE * MB_ACT_16_TILE;
+    *step = n_tokens - first < MB_ACT_16_TILE ? n_tokens - first : MB_ACT_16_TILE;
+    return (first * n_blocks + b * *step) * MB_ACT_16_WORDS + t - first;
+}
+
+/* Bytes of n_tokens rows of n_cols activations in that form; n_cols is a multiple of 32 unless it is MB_ACT_F32. */
 size_t mb_act_bytes(enum mb_act act, size_t n_cols, size_t n_tokens);
 
 struct mb_prepare {
@@ -57,9 +74,19 @@ struct mb_prepare {
     const float *from;     /* row t of the tokens starts at from + index * from_stride */
     size_t from_stride;    /* floats */
     const uint32_t *index; /* [n_tokens] which row is token t (MoE: the tokens of one expert); NULL: t */
-    size_t n_cols;         /* 1 or more; a multiple of 32 for MB_ACT_Q8 */
+    size_t n_cols;         /* 1 or more; a multiple of 32 unless act is MB_ACT_F32 */
     size_t n_tokens;
 };
+
+/* Write block `block` of token `token` of an MB_ACT_Q16. */
+static inline void mb_act_16_put(const struct mb_prepare *op, size_t block, size_t token, const int16_t q[32], float d)
+{
+    size_t step, at = mb_act_16_at(op->n_cols / 32, op->n_tokens, block, token, &step);
+    uint32_t *words = (uint32_t *)op->to + at;
+    for (int i = 0; i < 16; i++)
+        words[i * step] = (uint16_t)q[2 * i] | (uint32_t)(uint16_t)q[2 * i + 1] << 16;
+    words[16 * step] = mb_bits_of_f32(d);
+}
 
 /* Units of a prepare: 32 columns of one token each (the last may be shorter), token after token. */
 static inline size_t mb_prepare_units(const struct mb_prepare *op)
@@ -67,8 +94,8 @@ static inline size_t mb_prepare_units(const struct mb_prepare *op)
     return op->n_tokens * ((op->n_cols + 31) / 32);
 }
 
-/* Write units begin <= u < end. MB_ACT_F32: row t, [n_cols] floats, at t * n_cols. MB_ACT_Q8: as above, q and d by
- * mb_quant_8(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4 or 2. */
+/* Write units begin <= u < end. MB_ACT_F32: row t, [n_cols] floats, at t * n_cols. MB_ACT_Q8 and MB_ACT_Q16: as above, q and
+ * d by mb_quant_8() and mb_quant_16(). Equal bit for bit on every level. Reads 4 bytes per column, writes 4, 2 or 2.125. */
 typedef void mb_prepare_fn(const struct mb_prepare *op, size_t begin, size_t end);
 
 /* Row r of the weights, n_cols elements of type, starts at weights + r * row_bytes, in one of two orders:
@@ -80,12 +107,13 @@ typedef void mb_prepare_fn(const struct mb_prepare *op, size_t begin, size_t end
  * prefetch beyond). */
 struct mb_matmul {
     uint32_t type;
+    enum mb_act act; /* of x: mb_act_of(type), or what mb_kernels_act() gives */
     unsigned packed;
     const void *weights;
     size_t row_bytes; /* bytes of a row, no gap: n_cols / block_elements * block_bytes; packed = 0 allows a larger stride */
     size_t n_rows;
-    size_t n_cols;   /* a multiple of block_elements, and of 32 for MB_ACT_Q8 */
-    const void *x;   /* activations, prepared with mb_act_of(type), the same n_cols and n_tokens */
+    size_t n_cols;   /* a multiple of block_elements, and of 32 unless act is MB_ACT_F32 */
+    const void *x;   /* activations, prepared with act, the same n_cols and n_tokens */
     size_t n_tokens; /* 1 or more */
     float *y;        /* out: element (t, r) at t * y_stride + r */
     size_t y_stride;
@@ -95,10 +123,11 @@ struct mb_matmul {
 #define MB_MATMUL_ROWS 16
 
 /* y[t * y_stride + r] = sum over c of W[r, c] * x[t, c], for begin <= r < end and all tokens; nothing else is written.
- * The reference forms the sum of exact products in double; x is d * q for MB_ACT_Q8. Others, with u = 2^-24 and
+ * The reference forms the sum of exact products in double; x is d * q unless act is MB_ACT_F32. Others, with u = 2^-24 and
  * S = sum over c of |W[r, c] * x[t, c]|, minima and offsets counted with their own magnitudes: within (n_cols / 16 + 8) u S for
- * F32, F16, BF16 and dequantized types, and (n_cols / 32 + 8) 2 u S with S by blocks for the others (integers are exact within
- * 32 columns). A NaN or infinity in a row or token makes the results that it enters non-finite.
+ * MB_ACT_F32, and (n_cols / 32 + 8) 2 u S with S by blocks for the others (integers are exact within 32 columns). For
+ * MB_ACT_Q16, weights may be rounded as activations are, by up to 1 / (2 * 8191) of the largest of 32. A NaN or infinity in a
+ * row or token makes the results that it enters non-finite.
  * Reads (end - begin) * row_bytes of weights once if n_tokens is small (decode); for many tokens, once per
  * some tokens, and the activations once per some rows. */
 typedef void mb_matmul_fn(const struct mb_matmul *op, size_t begin, size_t end);

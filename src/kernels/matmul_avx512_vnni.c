@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Matrix products of packed weights with AVX-512 and its 8-bit dot products. Contract: matmul.h. */
+/* Matrix products with AVX-512 and its dot products of bytes and words. Contract: matmul.h. */
 #define WITH_VNNI 1
 #include "kernels/lanes_avx512.h"
+#include "kernels/matmul_float.h"
 #include "kernels/matmul_packed.h"
 #include "kernels/matmul_rows.h"
+#include "kernels/matmul_wide.h"
 
 void mb_kernels_add_avx512_vnni(struct mb_kernels *kernels)
 {
     add_packed(kernels);
     add_rows(kernels);
+    add_float(kernels);
+    add_wide(kernels);
 }

@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: MIT */
-/* Activations to 8 bits, written once over two functions that stand before the include of this: quant_8() is mb_quant_8(),
- * fill_pairs() gives the pairs of both halves of a block from its q. */
+/* Activations to integers, written once over three functions that stand before the include of this: quant_8() and quant_16() are
+ * mb_quant_8() and mb_quant_16(), fill_pairs() gives the pairs of both halves of a block from its q. */
 #ifndef MB_MATMUL_PREPARE_H
 #define MB_MATMUL_PREPARE_H
 
 static void prepare(const struct mb_prepare *op, size_t begin, size_t end)
 {
-    if (op->act != MB_ACT_Q8) {
+    if (op->act == MB_ACT_F32) {
         mb_prepare_ref(op, begin, end);
         return;
     }
     size_t per_token = op->n_cols / 32, token = begin / per_token, block = begin % per_token;
     for (size_t u = begin; u < end; u++) {
-        struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
-        to->d = quant_8(to->q, op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32);
-        fill_pairs(to);
-        mb_act_sum(to);
+        const float *from = op->from + (op->index ? op->index[token] : token) * op->from_stride + block * 32;
+        if (op->act == MB_ACT_Q8) {
+            struct mb_act_block *to = (struct mb_act_block *)op->to + mb_act_at(per_token, op->n_tokens, block, token);
+            to->d = quant_8(to->q, from);
+            fill_pairs(to);
+            mb_act_sum(to);
+        } else {
+            int16_t q[32];
+            const float d = quant_16(q, from);
+            mb_act_16_put(op, block, token, q, d);
+        }
         if (++block == per_token) {
             block = 0;
             token++;

@@ -70,6 +70,11 @@ static inline float mb_f32_of_e8m0_half(uint8_t e)
  * infinity among them: zeros, and NaN. max |x| under 2^-100: zeros, and 0. */
 float mb_quant_8(int8_t *to, const float *from);
 
+/* The same to 14 bits: q[i] = x[i] * (8191 / max |x|); returns max |x| / 8191. Sums of 32 products of two such numbers fit in
+ * 32 bits: 32 * 8191^2 < 2^31. */
+#define MB_QUANT_16_MAX 8191
+float mb_quant_16(int16_t *to, const float *from);
+
 /* ---- tables of the formats ---- */
 
 extern const int8_t mb_values_iq4_nl[16]; /* IQ4_NL, IQ4_XS */

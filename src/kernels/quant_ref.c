@@ -424,14 +424,20 @@ int mb_quant_reads(uint32_t type)
 /* ---- writing ---- */
 
 /* Defined by its header comment. The largest magnitude is found among the bits, where a NaN is larger than anything. */
-float mb_quant_8(int8_t *to, const float *from)
+/* The largest magnitude of 32; a NaN is larger than all. */
+static float largest_of(const float *from)
 {
     uint32_t largest = 0;
     for (int i = 0; i < 32; i++) {
         uint32_t bits = mb_bits_of_f32(from[i]) & 0x7fffffff;
         largest = bits > largest ? bits : largest;
     }
-    float max = mb_f32_of_bits(largest);
+    return mb_f32_of_bits(largest);
+}
+
+float mb_quant_8(int8_t *to, const float *from)
+{
+    float max = largest_of(from);
     if (!(max >= 0x1p-100f && max < INFINITY)) {
         memset(to, 0, 32);
         return max < 1 ? 0 : NAN;
@@ -440,6 +446,19 @@ float mb_quant_8(int8_t *to, const float *from)
     for (int i = 0; i < 32; i++)
         to[i] = (int8_t)nearbyintf(from[i] * inverse);
     return max / 127;
+}
+
+float mb_quant_16(int16_t *to, const float *from)
+{
+    float max = largest_of(from);
+    if (!(max >= 0x1p-100f && max < INFINITY)) {
+        memset(to, 0, 32 * sizeof *to);
+        return max < 1 ? 0 : NAN;
+    }
+    float inverse = MB_QUANT_16_MAX / max;
+    for (int i = 0; i < 32; i++)
+        to[i] = (int16_t)nearbyintf(from[i] * inverse);
+    return max / MB_QUANT_16_MAX;
 }
 
 static void store_f32(void *to, const float *from, size_t n)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Stands before the compiler's <immintrin.h> where the AVX-512 kernels are compiled for a CPU without AVX-512, so that their
  * tests run on any x86-64 with AVX2. A register of 512 bits is two of 256, and an instruction is two of AVX2, which the CPU
- * itself carries out: nothing here crosses the halves. What AVX2 lacks (masks, VPDPBUSD, shifts of 16-bit words by words) is
+ * itself carries out: nothing here crosses the halves. What AVX2 lacks (masks, VPDPBUSD, VPDPWSSD, shifts of 16-bit words by words) is
  * written out from Intel's description of it (Intel SDM volume 2). Only what src/kernels uses; that it is fast is not tried. */
 #ifndef MB_TEST_IMMINTRIN_H
 #define MB_TEST_IMMINTRIN_H
@@ -140,6 +140,12 @@ EMULATE_SHIFT(srlv_epi16, uint16_t, 0, v[i] >> n[i])
 EMULATE_SHIFT(sllv_epi16, uint16_t, 0, v[i] << n[i])
 EMULATE_SHIFT(srav_epi16, int16_t, v[i] >> 15, v[i] >> n[i])
 
+/* Two products of signed words of a and b to each lane of sum. */
+static inline emulated_i emulated_dpwssd_epi32(emulated_i sum, emulated_i a, emulated_i b)
+{
+    return emulated_add_epi32(sum, emulated_madd_epi16(a, b));
+}
+
 /* Four products of unsigned bytes of a with signed ones of b to each lane of sum, modulo 2^32. */
 static inline emulated_i emulated_dpbusd_epi32(emulated_i sum, emulated_i a, emulated_i b)
 {
@@ -210,6 +216,7 @@ static inline emulated_i emulated_mask_sub_epi8(emulated_i other, uint64_t mask,
 #define _mm512_cvtepu8_epi32   emulated_cvtepu8_epi32
 #define _mm512_cvtph_ps        emulated_cvtph_ps
 #define _mm512_dpbusd_epi32    emulated_dpbusd_epi32
+#define _mm512_dpwssd_epi32    emulated_dpwssd_epi32
 #define _mm512_extractf32x8_ps emulated_extractf32x8_ps
 #define _mm512_fmadd_ps        emulated_fmadd_ps
 #define _mm512_loadu_ps        emulated_loadu_ps

@@ -16,11 +16,11 @@ struct problem {
     float *floats, *want, *bound, *y;
 };
 
-/* The contract's tolerance for one element. */
-static float tolerance(const struct mb_matmul *op, double magnitude)
+/* The contract's tolerance for one element, but for the rounding of weights. */
+static double tolerance(const struct mb_matmul *op, double magnitude)
 {
     double n = (double)op->n_cols, u = 0x1p-24;
-    return (float)(mb_act_of(op->type) == MB_ACT_Q8 ? (n / 32 + 8) * 2 * u * magnitude : (n / 16 + 8) * u * magnitude);
+    return op->act == MB_ACT_F32 ? (n / 16 + 8) * u * magnitude : (n / 32 + 8) * 2 * u * magnitude;
 }
 
 /* Magnitudes of the terms of a row: |w| and, as the contract says, the parts that it is made of (q * scale and minimum). For
@@ -28,29 +28,31 @@ static float tolerance(const struct mb_matmul *op, double magnitude)
 static void bound_row(const struct problem *p, size_t r, float *w)
 {
     const struct mb_matmul *op = &p->op;
-    int q8 = mb_act_of(op->type) == MB_ACT_Q8;
     mb_dequant_ref(op->type)(w, p->weights.bytes + r * op->row_bytes, op->n_cols);
     for (size_t t = 0; t < op->n_tokens; t++) {
-        double magnitude = 0;
+        double magnitude = 0, rounding = 0;
         for (size_t c = 0; c < op->n_cols; c += 32) {
-            double x_max = 0, w_max = 0, exact = 0;
+            double x_max = 0, w_max = 0, exact = 0, x_sum = 0;
             for (size_t i = c; i < c + 32 && i < op->n_cols; i++) {
                 double x = fabs((double)p->floats[t * op->n_cols + i]);
                 x_max = x > x_max ? x : x_max;
                 w_max = fabs((double)w[i]) > w_max ? fabs((double)w[i]) : w_max;
                 exact += x * fabs((double)w[i]);
+                x_sum += x;
             }
-            magnitude += q8 ? 32 * x_max * w_max : exact;
+            rounding += op->act == MB_ACT_Q16 ? 1.001 / 2 / MB_QUANT_16_MAX * w_max * x_sum : 0;
+            magnitude += op->act == MB_ACT_F32 ? exact : 32 * x_max * w_max;
         }
-        p->bound[t * op->n_rows + r] = tolerance(op, magnitude) + 1e-37f;
+        p->bound[t * op->n_rows + r] = (float)(tolerance(op, magnitude) + rounding) + 1e-37f;
     }
 }
 
-static void problem_open(struct problem *p, const struct mb_kernels *kernels, uint32_t type, size_t n_rows, size_t n_cols,
-                         size_t n_tokens, float x_scale, uint64_t *x)
+static void problem_open(struct problem *p, const struct mb_kernels *kernels, uint32_t type, enum mb_act act, size_t n_rows,
+                         size_t n_cols, size_t n_tokens, float x_scale, uint64_t *x)
 {
     const struct mb_type_info *info = mb_type_info(type);
-    *p = (struct problem){.op = {.type = type, .n_rows = n_rows, .n_cols = n_cols, .n_tokens = n_tokens, .y_stride = n_rows + 3}};
+    *p = (struct problem){.op = {.type = type, .act = act, .n_rows = n_rows, .n_cols = n_cols, .n_tokens = n_tokens,
+                                 .y_stride = n_rows + 3}};
     p->op.row_bytes = n_cols / info->block_elements * info->block_bytes;
     p->weight_bytes = n_rows * p->op.row_bytes;
     p->weights = guarded_new(p->weight_bytes, info->block_bytes % 4 == 0 ? 4 : info->block_bytes % 2 == 0 ? 2 : 1);
@@ -62,7 +64,7 @@ static void problem_open(struct problem *p, const struct mb_kernels *kernels, ui
     if (n_cols > 64) /* a block of zeros, and an outlier */
         memset(p->floats + 32, 0, 32 * sizeof(float));
     p->floats[n_cols * n_tokens / 2] *= 100;
-    size_t act_bytes = mb_act_bytes(mb_act_of(type), n_cols, n_tokens);
+    size_t act_bytes = mb_act_bytes(act, n_cols, n_tokens);
     p->x = aligned_alloc(MB_ACT_ALIGN, (act_bytes + 63) / 64 * 64);
     p->op.x = p->x;
     p->want = malloc(n_rows * n_tokens * sizeof(float));
@@ -73,8 +75,8 @@ static void problem_open(struct problem *p, const struct mb_kernels *kernels, ui
         bound_row(p, r, w);
     free(w);
     /* Prepared in two uneven parts by the level, and compared with the reference. */
-    struct mb_prepare prepare = {.act = mb_act_of(type), .to = p->x, .from = p->floats, .from_stride = n_cols,
-                                 .n_cols = n_cols, .n_tokens = n_tokens};
+    struct mb_prepare prepare = {.act = act, .to = p->x, .from = p->floats, .from_stride = n_cols, .n_cols = n_cols,
+                                 .n_tokens = n_tokens};
     void *want = malloc(act_bytes);
     size_t units = mb_prepare_units(&prepare);
     prepare.to = want;
@@ -163,6 +165,11 @@ static void check_both_orders(struct problem *p, const struct mb_kernels *kernel
     free(file_order);
 }
 
+static int reads_words(const struct mb_kernels *kernels, uint32_t type, size_t n_cols)
+{
+    return mb_kernels_act(kernels, type, n_cols, MB_MANY_TOKENS) == MB_ACT_Q16;
+}
+
 static void levels_multiply_alike(void **state)
 {
     (void)state;
@@ -172,7 +179,7 @@ static void levels_multiply_alike(void **state)
     } shapes[] = {
         {1, 1, 1, 1},    {7, 3, 1, 1},   {8, 1, 2, 1},     {16, 5, 3, 1e-6f}, {17, 2, 4, 1},  {23, 1, 5, 1e6f}, {33, 3, 8, 1},
         {48, 2, 17, 1},  {64, 4, 1, 0},  {40, 7, 1, 1},    {5, 1, 16, 1},     {31, 2, 33, 1}, {16, 1, 70, 1},   {9, 9, 7, 1e-42f},
-        {18, 67, 2, 1}, {21, 17, 1, 1},
+        {18, 67, 2, 1},    {21, 17, 1, 1},  {10, 1, 6, 1},    {20, 11, 15, 1},
     };
     struct mb_kernels kernels;
     for (unsigned l = 0; l < MB_COUNT(levels); l++) {
@@ -185,15 +192,18 @@ static void levels_multiply_alike(void **state)
                 size_t elements = mb_type_info(type)->block_elements;
                 /* Floats also where no vector ends: 1, 13, 39 columns and so on. */
                 size_t n_cols = elements == 1 ? shapes[s].blocks * 13 * (s % 2 ? 32 : 1) : shapes[s].blocks * elements;
-                struct problem p;
-                problem_open(&p, &kernels, type, shapes[s].rows, n_cols, shapes[s].tokens, shapes[s].x_scale, &x);
-                check_both_orders(&p, &kernels, level_name(l));
-                problem_close(&p);
+                for (int many = 0; many <= reads_words(&kernels, type, n_cols); many++) {
+                    struct problem p;
+                    problem_open(&p, &kernels, type, many ? MB_ACT_Q16 : mb_act_of(type), shapes[s].rows, n_cols,
+                                 shapes[s].tokens, shapes[s].x_scale, &x);
+                    check_both_orders(&p, &kernels, level_name(l));
+                    problem_close(&p);
+                }
             }
     }
 }
 
-/* Quantized weights give a token the same bits, whether it comes alone or with others. */
+/* Integer products give a token the same bits, whether it comes alone or with others. */
 static void tokens_do_not_touch_each_other(void **state)
 {
     (void)state;
@@ -204,16 +214,17 @@ static void tokens_do_not_touch_each_other(void **state)
             continue;
         uint64_t x = SEED;
         for (uint32_t type = 0; type < MB_TYPE_END; type++) {
-            if (!mb_pack_can(type))
+            const enum mb_act act = reads_words(&kernels, type, COLS) ? MB_ACT_Q16 : mb_act_of(type);
+            if (!mb_quant_reads(type) || act == MB_ACT_F32)
                 continue;
             struct problem p;
-            problem_open(&p, &kernels, type, ROWS, COLS, TOKENS, 1, &x);
+            problem_open(&p, &kernels, type, act, ROWS, COLS, TOKENS, 1, &x);
             check_both_orders(&p, &kernels, level_name(l)); /* leaves p.y of the last order */
             float alone[ROWS];
-            _Alignas(MB_ACT_ALIGN) struct mb_act_block block[COLS / 32];
-            struct mb_prepare prepare = {.act = MB_ACT_Q8, .to = block, .from_stride = COLS, .n_cols = COLS, .n_tokens = 1};
+            _Alignas(MB_ACT_ALIGN) uint32_t one[COLS / 32 * MB_ACT_16_WORDS]; /* the larger of both forms */
+            struct mb_prepare prepare = {.act = act, .to = one, .from_stride = COLS, .n_cols = COLS, .n_tokens = 1};
             struct mb_matmul op = p.op;
-            op.x = block;
+            op.x = one;
             op.n_tokens = 1;
             op.y = alone;
             for (size_t t = 0; t < TOKENS; t++) {
@@ -244,7 +255,7 @@ static void extremes_do_not_overflow(void **state)
             for (unsigned k = 0; mb_pack_can(type) && k < MB_COUNT(patterns); k++)
                 for (int sign = -1; sign <= 1; sign += 2) {
                     struct problem p;
-                    problem_open(&p, &kernels, type, 16, 512, 3, 1, &x);
+                    problem_open(&p, &kernels, type, MB_ACT_Q8, 16, 512, 3, 1, &x);
                     memset(p.weights.bytes, patterns[k], p.weight_bytes);
                     const struct mb_type_info *info = mb_type_info(type);
                     for (size_t b = 0; b < p.weight_bytes / info->block_bytes; b++) {
@@ -272,6 +283,42 @@ static void extremes_do_not_overflow(void **state)
     }
 }
 
+/* Words as large as they get, all of one sign: 32 products are just below 2^31. And a weight that is not finite. */
+static void words_do_not_overflow(void **state)
+{
+    (void)state;
+    enum { COLS = 96, TOKENS = 13 };
+    struct mb_kernels kernels;
+    for (unsigned l = 0; l < MB_COUNT(levels); l++) {
+        if (!has_level(l, &kernels) || !reads_words(&kernels, MB_TYPE_F16, COLS))
+            continue;
+        for (unsigned sign = 0; sign < 4; sign++) {
+            uint64_t x = SEED;
+            struct problem p;
+            problem_open(&p, &kernels, MB_TYPE_F16, MB_ACT_Q16, 16, COLS, TOKENS, 1, &x);
+            uint16_t *halves = (uint16_t *)(void *)p.weights.bytes;
+            for (size_t i = 0; i < COLS * TOKENS; i++)
+                p.floats[i] = sign & 1 ? -3 : 3;
+            for (size_t i = 0; i < 16 * COLS; i++)
+                halves[i] = sign & 2 ? 0xbc00 : 0x3c00; /* -1, 1 */
+            halves[5 * COLS + 40] = 0x7c00; /* an infinity in row 5 */
+            struct mb_prepare prepare = {.act = MB_ACT_Q16, .to = p.x, .from = p.floats, .from_stride = COLS, .n_cols = COLS,
+                                         .n_tokens = TOKENS};
+            kernels.prepare(&prepare, 0, mb_prepare_units(&prepare));
+            p.op.weights = p.weights.bytes;
+            p.op.y = p.y;
+            kernels.matmul[MB_TYPE_F16](&p.op, 0, 16);
+            const float want = sign == 0 || sign == 3 ? 3 * COLS : -3 * COLS;
+            for (size_t t = 0; t < TOKENS; t++)
+                for (size_t r = 0; r < 16; r++) {
+                    const float got = p.y[t * p.op.y_stride + r];
+                    assert_true(r == 5 ? !isfinite(got) : fabsf(got - want) < 1e-3f);
+                }
+            problem_close(&p);
+        }
+    }
+}
+
 /* A NaN in an activation or a scale is seen in what it enters, and only there. */
 static void bad_numbers_stay_visible(void **state)
 {
@@ -284,19 +331,22 @@ static void bad_numbers_stay_visible(void **state)
         for (uint32_t type = 0; type < MB_TYPE_END; type++) {
             if (!mb_quant_reads(type))
                 continue;
-            struct problem p;
-            problem_open(&p, &kernels, type, 16, 512, 3, 1, &x);
-            p.floats[512 + 77] = NAN;
-            struct mb_prepare prepare = {.act = mb_act_of(type), .to = p.x, .from = p.floats, .from_stride = 512,
-                                         .n_cols = 512, .n_tokens = 3};
-            kernels.prepare(&prepare, 0, mb_prepare_units(&prepare));
-            p.op.weights = p.weights.bytes;
-            p.op.y = p.y;
-            kernels.matmul[type](&p.op, 0, 16);
-            for (size_t t = 0; t < 3; t++)
-                for (size_t r = 0; r < 16; r++)
-                    assert_true(isnan(p.y[t * p.op.y_stride + r]) == (t == 1));
-            problem_close(&p);
+            for (int many = 0; many <= reads_words(&kernels, type, 512); many++) {
+                const enum mb_act act = many ? MB_ACT_Q16 : mb_act_of(type);
+                struct problem p;
+                problem_open(&p, &kernels, type, act, 16, 512, 3, 1, &x);
+                p.floats[512 + 77] = NAN;
+                struct mb_prepare prepare = {.act = act, .to = p.x, .from = p.floats, .from_stride = 512, .n_cols = 512,
+                                             .n_tokens = 3};
+                kernels.prepare(&prepare, 0, mb_prepare_units(&prepare));
+                p.op.weights = p.weights.bytes;
+                p.op.y = p.y;
+                kernels.matmul[type](&p.op, 0, 16);
+                for (size_t t = 0; t < 3; t++)
+                    for (size_t r = 0; r < 16; r++)
+                        assert_true(isnan(p.y[t * p.op.y_stride + r]) == (t == 1));
+                problem_close(&p);
+            }
         }
     }
 }
@@ -336,7 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels_multiply_alike),    cmocka_unit_test(tokens_do_not_touch_each_other),
         cmocka_unit_test(extremes_do_not_overflow), cmocka_unit_test(bad_numbers_stay_visible),
-        cmocka_unit_test(tokens_are_gathered),
+        cmocka_unit_test(tokens_are_gathered),      cmocka_unit_test(words_do_not_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
