@@ -26,7 +26,7 @@ void mb_kernels_init(struct mb_kernels *kernels, unsigned flags)
         kernels->dequant[type] = mb_dequant_ref(type);
         kernels->store[type] = mb_store_ref(type);
         kernels->matmul[type] = mb_quant_reads(type) ? mb_matmul_ref : NULL;
-        kernels->many[type] = mb_act_of(type);
+        kernels->few[type] = kernels->many[type] = mb_act_of(type);
     }
 #if defined(__x86_64__)
     if (flags & MB_CPU_AVX2)

@@ -52,7 +52,8 @@ struct mb_kernels {
     mb_store_fn *store[MB_TYPE_END];     /* F32, F16, BF16, Q8_0; NULL for others */
     mb_prepare_fn *prepare;
     mb_matmul_fn *matmul[MB_TYPE_END]; /* as dequant */
-    enum mb_act many[MB_TYPE_END];     /* activations of MB_MANY_TOKENS and more: mb_act_of() or MB_ACT_Q16 */
+    enum mb_act few[MB_TYPE_END];      /* activations of fewer than MB_MANY_TOKENS: mb_act_of() or MB_ACT_Q8 */
+    enum mb_act many[MB_TYPE_END];     /* of others: the same or MB_ACT_Q16 */
     unsigned pack_rows;                /* rows of a group in packed order; 0: this level reads file order only */
     mb_pack_fn *pack;
     mb_attention_fn *attention;
@@ -78,7 +79,9 @@ void mb_kernels_init(struct mb_kernels *kernels, unsigned flags);
 /* The form of activations with which matmul[type] is fastest. */
 static inline enum mb_act mb_kernels_act(const struct mb_kernels *kernels, uint32_t type, size_t n_cols, size_t n_tokens)
 {
-    return n_tokens >= MB_MANY_TOKENS && n_cols % 32 == 0 ? kernels->many[type] : mb_act_of(type);
+    if (n_cols % 32 != 0)
+        return mb_act_of(type);
+    return n_tokens < MB_MANY_TOKENS ? kernels->few[type] : kernels->many[type];
 }
 
 mb_read_sum_fn mb_read_sum_ref;

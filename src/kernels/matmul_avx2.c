@@ -5,6 +5,7 @@
 #include "kernels/matmul_packed.h"
 #include "kernels/matmul_rows.h"
 #include "kernels/matmul_wide.h"
+#include "kernels/matmul_codes.h"
 #include "kernels/x86_avx2.h"
 
 /* The pairs of both halves of a block from its bytes. */
@@ -33,8 +34,10 @@ void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
     add_rows(kernels);
+    add_dequantized(kernels);
     add_float(kernels);
     add_wide(kernels);
+    add_codes(kernels);
     add_prepare(kernels);
     kernels->store[MB_TYPE_F16] = store_f16;
 }

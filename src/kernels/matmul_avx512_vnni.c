@@ -6,6 +6,7 @@
 #include "kernels/matmul_packed.h"
 #include "kernels/matmul_rows.h"
 #include "kernels/matmul_wide.h"
+#include "kernels/matmul_codes.h"
 
 void mb_kernels_add_avx512_vnni(struct mb_kernels *kernels)
 {
@@ -13,4 +14,5 @@ void mb_kernels_add_avx512_vnni(struct mb_kernels *kernels)
     add_rows(kernels);
     add_float(kernels);
     add_wide(kernels);
+    add_codes(kernels);
 }

@@ -197,16 +197,20 @@ static void matmul_dequantized(const struct mb_matmul *op, size_t begin, size_t 
     }
 }
 
-static void add_float(struct mb_kernels *kernels)
+/* Types that have no packed order. */
+INLINE void add_dequantized(struct mb_kernels *kernels)
 {
     for (uint32_t type = 0; type < MB_TYPE_END; type++)
-        if (mb_quant_reads(type) && !mb_pack_can(type)) {
+        if (mb_quant_reads(type) && !mb_pack_can(type))
             kernels->matmul[type] = matmul_dequantized;
-            kernels->many[type] = MB_ACT_F32;
-        }
+}
+
+static void add_float(struct mb_kernels *kernels)
+{
     kernels->matmul[MB_TYPE_F32] = matmul_f32;
     kernels->matmul[MB_TYPE_F16] = matmul_f16;
     kernels->matmul[MB_TYPE_BF16] = matmul_bf16;
+    kernels->many[MB_TYPE_F16] = kernels->many[MB_TYPE_BF16] = MB_ACT_F32;
     kernels->dequant[MB_TYPE_F16] = dequant_f16;
     kernels->dequant[MB_TYPE_BF16] = dequant_bf16;
 }

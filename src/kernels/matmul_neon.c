@@ -59,6 +59,7 @@ static void store_f16(void *to, const float *from, size_t n)
 void mb_kernels_add_neon_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
+    add_dequantized(kernels);
     add_float(kernels);
     add_prepare(kernels);
     kernels->store[MB_TYPE_F16] = store_f16;

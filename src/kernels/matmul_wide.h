@@ -150,24 +150,12 @@ static void wide_bf16(const struct mb_matmul *op, size_t begin, size_t end)
         matmul_bf16(op, begin, end);
 }
 
-static void wide_dequantized(const struct mb_matmul *op, size_t begin, size_t end)
-{
-    if (op->act == MB_ACT_Q16)
-        matmul_wide(op, make_wide, mb_dequant_ref(op->type), begin, end);
-    else
-        matmul_dequantized(op, begin, end);
-}
-
-/* For the types that matmul_float.h has, but F32, which loses nothing there. */
+/* F32 stays as it is: it would lose bits. */
 static void add_wide(struct mb_kernels *kernels)
 {
-    for (uint32_t type = 0; type < MB_TYPE_END; type++)
-        if (mb_quant_reads(type) && !mb_pack_can(type) && type != MB_TYPE_F32) {
-            kernels->matmul[type] = wide_dequantized;
-            kernels->many[type] = MB_ACT_Q16;
-        }
     kernels->matmul[MB_TYPE_F16] = wide_f16;
     kernels->matmul[MB_TYPE_BF16] = wide_bf16;
+    kernels->many[MB_TYPE_F16] = kernels->many[MB_TYPE_BF16] = MB_ACT_Q16;
 }
 
 #endif

@@ -80,8 +80,11 @@ float mb_quant_16(int16_t *to, const float *from);
 extern const int8_t mb_values_iq4_nl[16]; /* IQ4_NL, IQ4_XS */
 extern const int8_t mb_values_e2m1[16];   /* MXFP4, NVFP4: twice the value */
 
-/* Codebooks: points of 8 elements (IQ3: 4), the first in the lowest bits. */
-extern const uint16_t mb_grid_iq2_xxs[256], mb_grid_iq2_xs[512], mb_grid_iq2_s[1024], mb_grid_iq1_s[2048]; /* 2 bits each */
-extern const uint16_t mb_grid_iq3_xxs[256], mb_grid_iq3_s[512];                                            /* 3 bits each */
+/* Codebooks: points of 8 elements (IQ3: 4), a byte each, the first in the lowest bits. IQ1: signed, in eighths. */
+extern const uint64_t mb_grid_iq2_xxs[256], mb_grid_iq2_xs[512], mb_grid_iq2_s[1024], mb_grid_iq1_s[2048];
+extern const uint32_t mb_grid_iq3_xxs[256], mb_grid_iq3_s[512];
+
+/* Signs of 8 elements that 7 bits name: the eighth makes the number of negative ones even. 1 or -1 in each byte. */
+extern const uint64_t mb_signs_even[128];
 
 #endif

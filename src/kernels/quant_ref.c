@@ -274,27 +274,23 @@ static void tq2_0(float *to, const struct mb_block_tq2_0 *b)
 
 /* ---- codebooks ---- */
 
-/* Eight signs in seven bits: the eighth makes their number even. */
-static unsigned even_signs(unsigned seven)
-{
-    unsigned odd = seven ^ seven >> 4;
-    odd ^= odd >> 2;
-    odd ^= odd >> 1;
-    return seven | (odd & 1) << 7;
-}
-
-/* n elements (8 or 4) of a point: its digits name magnitudes, signs has a bit for each that is negative. */
-static void put_point(float *to, float d, unsigned point, const uint8_t *magnitudes, int digit_bits, int n, unsigned signs)
+/* n elements (8 or 4) of a point: magnitudes, and signs of 1 or -1, a byte each. */
+static void put_point(float *to, float d, uint64_t point, int n, uint64_t signs)
 {
     for (int i = 0; i < n; i++) {
-        float value = d * (float)magnitudes[point >> digit_bits * i & ((1u << digit_bits) - 1)];
-        to[i] = signs >> i & 1 ? -value : value;
+        float value = d * (float)(point >> 8 * i & 255);
+        to[i] = signs >> (8 * i + 1) & 1 ? -value : value;
     }
 }
 
-static const uint8_t magnitudes_iq2[4] = {8, 25, 43, 0};
-static const uint8_t magnitudes_iq3_xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-static const uint8_t magnitudes_iq3_s[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+/* The same of eight bits. */
+static uint64_t signs_of(unsigned bits)
+{
+    uint64_t signs = 0;
+    for (int i = 0; i < 8; i++)
+        signs |= (uint64_t)(bits >> i & 1 ? 255 : 1) << 8 * i;
+    return signs;
+}
 
 /* Per 32 elements two words: four indices of 8 bits; four signs of 7 bits and a scale of 4. */
 static void iq2_xxs(float *to, const struct mb_block_iq2_xxs *b)
@@ -305,8 +301,8 @@ static void iq2_xxs(float *to, const struct mb_block_iq2_xxs *b)
         uint32_t word = qs[2] | (uint32_t)qs[3] << 16;
         float db = d * (0.5f + (float)(word >> 28)) * 0.25f;
         for (int j = 0; j < 4; j++)
-            put_point(to + 32 * k + 8 * j, db, mb_grid_iq2_xxs[qs[j / 2] >> 8 * (j % 2) & 255], magnitudes_iq2, 2, 8,
-                      even_signs(word >> 7 * j & 127));
+            put_point(to + 32 * k + 8 * j, db, mb_grid_iq2_xxs[qs[j / 2] >> 8 * (j % 2) & 255], 8,
+                      mb_signs_even[word >> 7 * j & 127]);
     }
 }
 
@@ -315,7 +311,7 @@ static void iq2_xs(float *to, const struct mb_block_iq2_xs *b)
     float d = mb_f32_of_f16(b->d);
     for (int k = 0; k < 32; k++) {
         float db = d * (0.5f + (float)(b->scales[k / 4] >> 4 * (k / 2 % 2) & 15)) * 0.25f;
-        put_point(to + 8 * k, db, mb_grid_iq2_xs[b->qs[k] & 511], magnitudes_iq2, 2, 8, even_signs(b->qs[k] >> 9));
+        put_point(to + 8 * k, db, mb_grid_iq2_xs[b->qs[k] & 511], 8, mb_signs_even[b->qs[k] >> 9]);
     }
 }
 
@@ -326,7 +322,7 @@ static void iq2_s(float *to, const struct mb_block_iq2_s *b)
     for (int k = 0; k < 32; k++) {
         float db = d * (0.5f + (float)(b->scales[k / 4] >> 4 * (k / 2 % 2) & 15)) * 0.25f;
         unsigned index = b->qs[k] | (b->qh[k / 4] >> 2 * (k % 4) & 3u) << 8;
-        put_point(to + 8 * k, db, mb_grid_iq2_s[index], magnitudes_iq2, 2, 8, b->qs[32 + k]);
+        put_point(to + 8 * k, db, mb_grid_iq2_s[index], 8, signs_of(b->qs[32 + k]));
     }
 }
 
@@ -339,8 +335,8 @@ static void iq3_xxs(float *to, const struct mb_block_iq3_xxs *b)
         memcpy(&word, b->qs + 64 + 4 * k, 4);
         float db = d * (0.5f + (float)(word >> 28)) * 0.5f;
         for (int j = 0; j < 8; j++)
-            put_point(to + 32 * k + 4 * j, db, mb_grid_iq3_xxs[b->qs[8 * k + j]], magnitudes_iq3_xxs, 3, 4,
-                      even_signs(word >> 7 * (j / 2) & 127) >> 4 * (j % 2));
+            put_point(to + 32 * k + 4 * j, db, mb_grid_iq3_xxs[b->qs[8 * k + j]], 4,
+                      mb_signs_even[word >> 7 * (j / 2) & 127] >> 32 * (j % 2));
     }
 }
 
@@ -350,15 +346,15 @@ static void iq3_s(float *to, const struct mb_block_iq3_s *b)
     for (int k = 0; k < 64; k++) {
         float db = d * (float)(1 + 2 * (b->scales[k / 16] >> 4 * (k / 8 % 2) & 15));
         unsigned index = b->qs[k] | (b->qh[k / 8] >> k % 8 & 1u) << 8;
-        put_point(to + 4 * k, db, mb_grid_iq3_s[index], magnitudes_iq3_s, 3, 4, b->signs[k / 2] >> 4 * (k % 2));
+        put_point(to + 4 * k, db, mb_grid_iq3_s[index], 4, signs_of(b->signs[k / 2] >> 4 * (k % 2)));
     }
 }
 
 /* Eight elements: -1, 0 or 1, all moved by delta. */
-static void put_ternary(float *to, float d, unsigned point, float delta)
+static void put_ternary(float *to, float d, uint64_t point, float delta)
 {
     for (int i = 0; i < 8; i++)
-        to[i] = d * ((float)((int)(point >> 2 * i & 3) - 1) + delta);
+        to[i] = d * ((float)(int8_t)(point >> 8 * i & 255) / 8 + delta);
 }
 
 static void iq1_s(float *to, const struct mb_block_iq1_s *b)

@@ -165,9 +165,11 @@ static void check_both_orders(struct problem *p, const struct mb_kernels *kernel
     free(file_order);
 }
 
-static int reads_words(const struct mb_kernels *kernels, uint32_t type, size_t n_cols)
+/* Does the level's kernel take activations of that form? */
+static int reads(const struct mb_kernels *kernels, uint32_t type, size_t n_cols, enum mb_act act)
 {
-    return mb_kernels_act(kernels, type, n_cols, MB_MANY_TOKENS) == MB_ACT_Q16;
+    return mb_quant_reads(type) && (act == mb_act_of(type) || act == mb_kernels_act(kernels, type, n_cols, 1) ||
+                                    act == mb_kernels_act(kernels, type, n_cols, MB_MANY_TOKENS));
 }
 
 static void levels_multiply_alike(void **state)
@@ -192,10 +194,11 @@ static void levels_multiply_alike(void **state)
                 size_t elements = mb_type_info(type)->block_elements;
                 /* Floats also where no vector ends: 1, 13, 39 columns and so on. */
                 size_t n_cols = elements == 1 ? shapes[s].blocks * 13 * (s % 2 ? 32 : 1) : shapes[s].blocks * elements;
-                for (int many = 0; many <= reads_words(&kernels, type, n_cols); many++) {
+                for (enum mb_act act = 0; act < MB_ACT_END; act++) {
                     struct problem p;
-                    problem_open(&p, &kernels, type, many ? MB_ACT_Q16 : mb_act_of(type), shapes[s].rows, n_cols,
-                                 shapes[s].tokens, shapes[s].x_scale, &x);
+                    if (!reads(&kernels, type, n_cols, act))
+                        continue;
+                    problem_open(&p, &kernels, type, act, shapes[s].rows, n_cols, shapes[s].tokens, shapes[s].x_scale, &x);
                     check_both_orders(&p, &kernels, level_name(l));
                     problem_close(&p);
                 }
@@ -213,9 +216,10 @@ static void tokens_do_not_touch_each_other(void **state)
         if (!has_level(l, &kernels))
             continue;
         uint64_t x = SEED;
-        for (uint32_t type = 0; type < MB_TYPE_END; type++) {
-            const enum mb_act act = reads_words(&kernels, type, COLS) ? MB_ACT_Q16 : mb_act_of(type);
-            if (!mb_quant_reads(type) || act == MB_ACT_F32)
+        for (uint32_t i = 0; i < MB_TYPE_END * MB_ACT_END; i++) {
+            const uint32_t type = i / MB_ACT_END;
+            const enum mb_act act = i % MB_ACT_END;
+            if (act == MB_ACT_F32 || !reads(&kernels, type, COLS, act))
                 continue;
             struct problem p;
             problem_open(&p, &kernels, type, act, ROWS, COLS, TOKENS, 1, &x);
@@ -290,7 +294,7 @@ static void words_do_not_overflow(void **state)
     enum { COLS = 96, TOKENS = 13 };
     struct mb_kernels kernels;
     for (unsigned l = 0; l < MB_COUNT(levels); l++) {
-        if (!has_level(l, &kernels) || !reads_words(&kernels, MB_TYPE_F16, COLS))
+        if (!has_level(l, &kernels) || !reads(&kernels, MB_TYPE_F16, COLS, MB_ACT_Q16))
             continue;
         for (unsigned sign = 0; sign < 4; sign++) {
             uint64_t x = SEED;
@@ -329,11 +333,10 @@ static void bad_numbers_stay_visible(void **state)
             continue;
         uint64_t x = SEED;
         for (uint32_t type = 0; type < MB_TYPE_END; type++) {
-            if (!mb_quant_reads(type))
-                continue;
-            for (int many = 0; many <= reads_words(&kernels, type, 512); many++) {
-                const enum mb_act act = many ? MB_ACT_Q16 : mb_act_of(type);
+            for (enum mb_act act = 0; act < MB_ACT_END; act++) {
                 struct problem p;
+                if (!reads(&kernels, type, 512, act))
+                    continue;
                 problem_open(&p, &kernels, type, act, 16, 512, 3, 1, &x);
                 p.floats[512 + 77] = NAN;
                 struct mb_prepare prepare = {.act = act, .to = p.x, .from = p.floats, .from_stride = 512, .n_cols = 512,
