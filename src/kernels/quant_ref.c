@@ -419,41 +419,33 @@ int mb_quant_reads(uint32_t type)
 
 /* ---- writing ---- */
 
-/* Defined by its header comment. The largest magnitude is found among the bits, where a NaN is larger than anything. */
-/* The largest magnitude of 32; a NaN is larger than all. */
+/* The largest magnitude of 32, 0 if it is too small to divide by, a NaN if it is not finite. */
 static float largest_of(const float *from)
 {
     uint32_t largest = 0;
     for (int i = 0; i < 32; i++) {
-        uint32_t bits = mb_bits_of_f32(from[i]) & 0x7fffffff;
+        uint32_t bits = mb_bits_of_f32(from[i]) & 0x7fffffff; /* a NaN is larger than anything */
         largest = bits > largest ? bits : largest;
     }
-    return mb_f32_of_bits(largest);
+    float max = mb_f32_of_bits(largest);
+    if (max >= 0x1p-100f && max < INFINITY)
+        return max;
+    return max < 1 ? 0 : NAN;
 }
 
 float mb_quant_8(int8_t *to, const float *from)
 {
-    float max = largest_of(from);
-    if (!(max >= 0x1p-100f && max < INFINITY)) {
-        memset(to, 0, 32);
-        return max < 1 ? 0 : NAN;
-    }
-    float inverse = 127 / max;
+    float max = largest_of(from), inverse = 127 / max;
     for (int i = 0; i < 32; i++)
-        to[i] = (int8_t)nearbyintf(from[i] * inverse);
+        to[i] = max > 0 ? (int8_t)nearbyintf(from[i] * inverse) : 0;
     return max / 127;
 }
 
 float mb_quant_16(int16_t *to, const float *from)
 {
-    float max = largest_of(from);
-    if (!(max >= 0x1p-100f && max < INFINITY)) {
-        memset(to, 0, 32 * sizeof *to);
-        return max < 1 ? 0 : NAN;
-    }
-    float inverse = MB_QUANT_16_MAX / max;
+    float max = largest_of(from), inverse = MB_QUANT_16_MAX / max;
     for (int i = 0; i < 32; i++)
-        to[i] = (int16_t)nearbyintf(from[i] * inverse);
+        to[i] = max > 0 ? (int16_t)nearbyintf(from[i] * inverse) : 0;
     return max / MB_QUANT_16_MAX;
 }
 
