@@ -34,7 +34,6 @@ void mb_kernels_add_avx2_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
     add_rows(kernels);
-    add_dequantized(kernels);
     add_float(kernels);
     add_wide(kernels);
     add_codes(kernels);

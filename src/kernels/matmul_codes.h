@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Matrix products of the types whose weights are named by points of a codebook (IQ1, IQ2, IQ3) or by ternary digits (TQ1_0,
- * TQ2_0), with 8-bit activations, or with 16-bit ones through matmul_wide.h. There is no packed order: a point is several
- * columns of one row, so a row is walked as it lies in the file. Needs AVX2, and matmul_wide.h before it.
+/* Matrix products of the types that have no packed order, with 8-bit activations, or with 16-bit ones through matmul_wide.h: the
+ * codebooks (IQ1, IQ2, IQ3), where a point names several columns of one row, ternary digits (TQ1_0, TQ2_0), one and two bits
+ * (Q1_0, Q2_0) and NVFP4. A row is walked as it lies in the file. Needs AVX2, and matmul_wide.h before it.
  *
- * A weight is d * s * q: d is a float of 256 columns, s a small integer of 16 of them, q fits in a byte. Integers stay integers
- * for four columns in each of eight lanes, which are added up at the end of the row.
+ * A weight is d * s * q: d is a float of a block, s a small integer of 16 columns, q fits in a byte. Integers stay integers for
+ * four columns in each of eight lanes, which are added up at the end of the row. In NVFP4 s is a float of 16 columns.
  *
  * What takes time is not memory but looking points up, one load for each. So all indices of a block are joined from their bits
  * first, many at a time, and stored for the loads to come. */
@@ -29,11 +29,16 @@ typedef struct span_32 code_fn(const char *at, const struct indices *indices, in
 /* d of the block. */
 typedef float code_d_fn(const char *at);
 
+/* Scales of 32 columns that are no integers, 16 columns in each half. */
+typedef __m256 float_scales_fn(const char *at, int k);
+
 /* What a type is like. The compiler sees constants. */
 struct code {
     index_fn *index;
     code_fn *span;
     code_d_fn *d;
+    float_scales_fn *scales; /* NULL: they are integers */
+    int spans;               /* times 32 columns in a block */
     size_t block_bytes;
 };
 
@@ -326,20 +331,64 @@ INLINE float d_tq2_0(const char *at)
     return f16_at(at + 64);
 }
 
+/* A bit is set where the weight is d, not -d. */
+INLINE struct span_32 code_q1_0(const char *at, const struct indices *indices, int k)
+{
+    (void)indices;
+    return (struct span_32){_mm256_set1_epi8(1), signs_of_32(~word_at(at + 2 + 4 * k)), scale_32(1)};
+}
+
+/* Four columns share a byte: copies of it, two bits higher each, stand in the four bytes of a lane. */
+INLINE struct span_32 code_q2_0(const char *at, const struct indices *indices, int k)
+{
+    __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(at + 2 + 8 * k)));
+    (void)indices;
+    v = _mm256_or_si256(v, _mm256_slli_epi32(v, 12));
+    v = _mm256_and_si256(_mm256_or_si256(v, _mm256_slli_epi32(v, 6)), _mm256_set1_epi8(3));
+    return signed_span(_mm256_sub_epi8(v, _mm256_set1_epi8(1)), scale_32(1));
+}
+
+/* Eight bytes are 16 columns: the low nibbles, then the high ones. */
+INLINE struct span_32 code_nvfp4(const char *at, const struct indices *indices, int k)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(at + 4 + 16 * k)), low = _mm_set1_epi8(15);
+    const __m128i a = _mm_and_si128(v, low), b = _mm_and_si128(_mm_srli_epi16(v, 4), low);
+    const __m256i values = twice(mb_values_e2m1), nibbles = _mm256_set_m128i(_mm_unpackhi_epi64(a, b), _mm_unpacklo_epi64(a, b));
+    (void)indices;
+    return signed_span(_mm256_shuffle_epi8(values, nibbles), scale_32(1));
+}
+
+/* E4M3 as the upper bits of an f32, whose exponent is 120 too small; 0x7f counts as 0, and all are halved. */
+INLINE __m256 scales_nvfp4(const char *at, int k)
+{
+    const uint8_t *d = (const uint8_t *)at + 2 * k;
+    const uint32_t bits[2] = {d[0] == 0x7f ? 0 : d[0] & 0x7fu, d[1] == 0x7f ? 0 : d[1] & 0x7fu};
+    const __m128 first = _mm_set1_ps(mb_f32_of_bits(bits[0] << 20)), last = _mm_set1_ps(mb_f32_of_bits(bits[1] << 20));
+    return _mm256_mul_ps(_mm256_set_m128(last, first), _mm256_set1_ps(0x1p119f));
+}
+
+INLINE float d_1(const char *at)
+{
+    (void)at;
+    return 1;
+}
+
 /* ---- products ---- */
 
-/* total + one of 32 columns times x. */
-INLINE __m256 add_code(__m256 total, struct span_32 span, const struct mb_act_block *x)
+/* total + scales * (32 columns times x). */
+INLINE __m256 add_code(__m256 total, struct span_32 span, const __m256 *scales, const struct mb_act_block *x)
 {
     __m256i v = _mm256_maddubs_epi16(span.size, _mm256_sign_epi8(load_32((const char *)x->q), span.sign));
     v = _mm256_madd_epi16(v, span.s);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(x->d), total);
+    const __m256 sum = scales ? _mm256_mul_ps(_mm256_cvtepi32_ps(v), *scales) : _mm256_cvtepi32_ps(v);
+    return _mm256_fmadd_ps(sum, _mm256_set1_ps(x->d), total);
 }
 
 /* Rows [begin, end) times n tokens (a constant) of one tile. */
 INLINE void multiply_codes(const struct mb_matmul *op, size_t begin, size_t end, const struct mb_act_block *x, size_t n, float *y,
                            struct code code)
 {
+    const size_t n_blocks = op->n_cols / 32 / (size_t)code.spans;
     for (size_t r = begin; r < end; r++) {
         const char *at = (const char *)op->weights + r * op->row_bytes;
         const struct mb_act_block *here = x;
@@ -348,17 +397,18 @@ INLINE void multiply_codes(const struct mb_matmul *op, size_t begin, size_t end,
         for (size_t t = 0; t < n; t++)
             sum[t] = _mm256_setzero_ps();
         code.index(&indices[0], at);
-        for (size_t b = 0; b < op->n_cols / 256; b++, at += code.block_bytes) {
+        for (size_t b = 0; b < n_blocks; b++, at += code.block_bytes) {
             __m256 total[MB_ACT_TILE];
-            code.index(&indices[(b + 1) % 2], b + 1 < op->n_cols / 256 ? at + code.block_bytes : at); /* to be there in time */
+            code.index(&indices[(b + 1) % 2], b + 1 < n_blocks ? at + code.block_bytes : at); /* to be there in time */
             IN_MEMORY(indices); /* loads are cheaper than taking them from registers */
             for (size_t t = 0; t < n; t++)
                 total[t] = _mm256_setzero_ps();
             UNROLL
-            for (int k = 0; k < 8; k++, here += n) {
+            for (int k = 0; k < code.spans; k++, here += n) {
                 const struct span_32 span = code.span(at, &indices[b % 2], k);
+                const __m256 scales = code.scales ? code.scales(at, k) : _mm256_setzero_ps();
                 for (size_t t = 0; t < n; t++)
-                    total[t] = add_code(total[t], span, here + t);
+                    total[t] = add_code(total[t], span, code.scales ? &scales : NULL, here + t);
             }
             const __m256 d = _mm256_set1_ps(code.d(at));
             for (size_t t = 0; t < n; t++)
@@ -391,17 +441,18 @@ INLINE void multiply_code_tiles(const struct mb_matmul *op, size_t begin, size_t
 INLINE void make_coded(char *panel, const struct mb_matmul *op, size_t r, size_t n_rows, size_t c, size_t n_cols,
                        struct code code)
 {
-    for (size_t done = 0; done < n_cols; done += 256, panel += 256 / 32 * RECORD_BYTES) {
+    const size_t n_spans = (size_t)code.spans, block_cols = 32 * n_spans;
+    for (size_t done = 0; done < n_cols; done += block_cols, panel += n_spans * RECORD_BYTES) {
         int16_t words[LANES][256 + 32]; /* apart in the cache: not a power of two */
         for (size_t i = 0; i < LANES; i++) {
             const size_t row = r + (i < n_rows ? i : n_rows - 1);
-            const char *at = (const char *)op->weights + row * op->row_bytes + (c + done) / 256 * code.block_bytes;
+            const char *at = (const char *)op->weights + row * op->row_bytes + (c + done) / block_cols * code.block_bytes;
             const float d = code.d(at);
             struct indices indices;
             code.index(&indices, at);
             IN_MEMORY(indices);
             UNROLL
-            for (int k = 0; k < 8; k++) {
+            for (int k = 0; k < code.spans; k++) {
                 const struct span_32 span = code.span(at, &indices, k);
                 const __m256i q = _mm256_sign_epi8(span.size, span.sign);
                 const __m256i first = _mm256_permute4x64_epi64(span.s, 0x00), last = _mm256_permute4x64_epi64(span.s, 0xff);
@@ -411,46 +462,51 @@ INLINE void make_coded(char *panel, const struct mb_matmul *op, size_t r, size_t
                 scales_of_record(panel + (size_t)k * RECORD_BYTES)[i] = d;
             }
         }
-        for (size_t b = 0; b < 8; b++)
+        for (size_t b = 0; b < n_spans; b++)
             put_record(panel + b * RECORD_BYTES, (const char *)(words[0] + 32 * b), sizeof words[0]);
     }
 }
 
-/* X(type, name, index, d) */
-#define CODED_TYPES(X)                      \
-    X(IQ2_XXS, iq2_xxs, index_none, d_8)    \
-    X(IQ2_XS, iq2_xs, index_none, d_8)      \
-    X(IQ2_S, iq2_s, index_iq2_s, d_8)       \
-    X(IQ3_XXS, iq3_xxs, index_none, d_4)    \
-    X(IQ3_S, iq3_s, index_iq3_s, f16_at)    \
-    X(IQ1_S, iq1_s, index_iq1_s, d_8)       \
-    X(IQ1_M, iq1_m, index_iq1_m, d_iq1_m)   \
-    X(TQ1_0, tq1_0, index_none, d_tq1_0)    \
-    X(TQ2_0, tq2_0, index_none, d_tq2_0)
+/* X(type, name, index, d, scales, spans) */
+#define CODED_TYPES(X)                               \
+    X(IQ2_XXS, iq2_xxs, index_none, d_8, NULL, 8)    \
+    X(IQ2_XS, iq2_xs, index_none, d_8, NULL, 8)      \
+    X(IQ2_S, iq2_s, index_iq2_s, d_8, NULL, 8)       \
+    X(IQ3_XXS, iq3_xxs, index_none, d_4, NULL, 8)    \
+    X(IQ3_S, iq3_s, index_iq3_s, f16_at, NULL, 8)    \
+    X(IQ1_S, iq1_s, index_iq1_s, d_8, NULL, 8)       \
+    X(IQ1_M, iq1_m, index_iq1_m, d_iq1_m, NULL, 8)   \
+    X(TQ1_0, tq1_0, index_none, d_tq1_0, NULL, 8)    \
+    X(TQ2_0, tq2_0, index_none, d_tq2_0, NULL, 8)    \
+    X(Q1_0, q1_0, index_none, f16_at, NULL, 4)       \
+    X(Q2_0, q2_0, index_none, f16_at, NULL, 2)       \
+    X(NVFP4, nvfp4, index_none, d_1, scales_nvfp4, 2)
 
-#define CODED(TYPE, name, index, d)                                                                                    \
-    static const struct code coded_as_##name = {index, code_##name, d, sizeof(struct mb_block_##name)};                \
-    static void make_##name(char *panel, const struct mb_matmul *op, mb_dequant_fn *dequant, size_t r, size_t n_rows,   \
-                            size_t c, size_t n_cols)                                                                   \
-    {                                                                                                                  \
-        (void)dequant;                                                                                                 \
-        make_coded(panel, op, r, n_rows, c, n_cols, coded_as_##name);                                                  \
-    }                                                                                                                  \
-    static void coded_##name(const struct mb_matmul *op, size_t begin, size_t end)                                     \
-    {                                                                                                                  \
-        if (op->act == MB_ACT_Q16)                                                                                     \
-            matmul_wide(op, make_##name, NULL, begin, end);                                                            \
-        else if (op->act == MB_ACT_Q8)                                                                                 \
-            multiply_code_tiles(op, begin, end, coded_as_##name);                                                      \
-        else                                                                                                           \
-            matmul_dequantized(op, begin, end);                                                                        \
+#define CODED(TYPE, name, index, d, floats, spans)                                                                          \
+    static const struct code coded_as_##name = {index, code_##name, d, floats, spans, sizeof(struct mb_block_##name)};      \
+    static void make_##name(char *panel, const struct mb_matmul *op, mb_dequant_fn *dequant, size_t r, size_t n_rows,        \
+                            size_t c, size_t n_cols)                                                                        \
+    {                                                                                                                       \
+        if (coded_as_##name.scales)                                                                                         \
+            make_wide(panel, op, dequant, r, n_rows, c, n_cols);                                                            \
+        else                                                                                                                \
+            make_coded(panel, op, r, n_rows, c, n_cols, coded_as_##name);                                                   \
+    }                                                                                                                       \
+    static void coded_##name(const struct mb_matmul *op, size_t begin, size_t end)                                          \
+    {                                                                                                                       \
+        if (op->act == MB_ACT_Q16)                                                                                          \
+            matmul_wide(op, make_##name, mb_dequant_ref(op->type), begin, end);                                             \
+        else if (op->act == MB_ACT_Q8)                                                                                      \
+            multiply_code_tiles(op, begin, end, coded_as_##name);                                                           \
+        else                                                                                                                \
+            matmul_dequantized(op, begin, end);                                                                             \
     }
 CODED_TYPES(CODED)
 #undef CODED
 
 static void add_codes(struct mb_kernels *kernels)
 {
-#define ROW(TYPE, name, index, d)                         \
+#define ROW(TYPE, name, index, d, scales, spans)          \
     kernels->matmul[MB_TYPE_##TYPE] = coded_##name;       \
     kernels->few[MB_TYPE_##TYPE] = MB_ACT_Q8;             \
     kernels->many[MB_TYPE_##TYPE] = MB_ACT_Q16;

@@ -275,21 +275,17 @@ static void tq2_0(float *to, const struct mb_block_tq2_0 *b)
 /* ---- codebooks ---- */
 
 /* n elements (8 or 4) of a point: magnitudes, and signs of 1 or -1, a byte each. */
-static void put_point(float *to, float d, uint64_t point, int n, uint64_t signs)
+static inline void put_point(float *to, float d, uint64_t point, int n, uint64_t signs)
 {
-    for (int i = 0; i < n; i++) {
-        float value = d * (float)(point >> 8 * i & 255);
-        to[i] = signs >> (8 * i + 1) & 1 ? -value : value;
-    }
+    for (int i = 0; i < n; i++)
+        to[i] = d * (float)((int8_t)(point >> 8 * i) * (int8_t)(signs >> 8 * i));
 }
 
-/* The same of eight bits. */
-static uint64_t signs_of(unsigned bits)
+/* Such signs of eight bits: seven of them as the table has them, but for the eighth. */
+static inline uint64_t signs_of(unsigned bits)
 {
-    uint64_t signs = 0;
-    for (int i = 0; i < 8; i++)
-        signs |= (uint64_t)(bits >> i & 1 ? 255 : 1) << 8 * i;
-    return signs;
+    const uint64_t top = 0xffull << 56;
+    return (mb_signs_even[bits & 127] & ~top) | (bits & 128 ? top : 1ull << 56);
 }
 
 /* Per 32 elements two words: four indices of 8 bits; four signs of 7 bits and a scale of 4. */
@@ -346,7 +342,7 @@ static void iq3_s(float *to, const struct mb_block_iq3_s *b)
     for (int k = 0; k < 64; k++) {
         float db = d * (float)(1 + 2 * (b->scales[k / 16] >> 4 * (k / 8 % 2) & 15));
         unsigned index = b->qs[k] | (b->qh[k / 8] >> k % 8 & 1u) << 8;
-        put_point(to + 4 * k, db, mb_grid_iq3_s[index], 4, signs_of(b->signs[k / 2] >> 4 * (k % 2)));
+        put_point(to + 4 * k, db, mb_grid_iq3_s[index], 4, signs_of(b->signs[k / 2] >> 4 * (k % 2) & 15));
     }
 }
 
