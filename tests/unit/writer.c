@@ -196,8 +196,12 @@ static void bad_requests_are_named(void **state)
     struct mb_model *named;
     (void)state;
     open_writer(&f, 64, 0, 0, "chatml");
+    char much[512];
+    memset(much, 'a', sizeof much - 1);
+    much[sizeof much - 1] = 0;
     assert_int_equal(mb_writer_message(f.writer, "user", "\xff", &err), MB_EINVAL);
-    assert_int_equal(mb_writer_message(f.writer, "user", "he", &err), MB_OK); /* the one before was not kept */
+    assert_int_equal(mb_writer_message(f.writer, "user", much, &err), MB_ERANGE);
+    assert_int_equal(mb_writer_message(f.writer, "user", "he", &err), MB_OK); /* those before were not kept */
     const struct mb_writer_opts broken[] = {{.extra_json = "[1]"}, {.extra_json = "{"}, {.chat_format = "nosuch"}};
     const int codes[] = {MB_EFORMAT, MB_EFORMAT, MB_ENAME};
     for (unsigned i = 0; i < 3; i++)
