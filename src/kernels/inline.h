@@ -3,8 +3,9 @@
  * NOT_INLINE: one copy, although its callers would take it in. UNROLL: the loop after it is unrolled, because its counter
  * selects shifts. ROLLED: it is not, because one copy of its body is enough. IN_MEMORY: a variable that stays in memory,
  * instead of filling the registers and being spilled. AFRESH: what a pointer points at is loaded anew, and does not fill the
- * registers from one turn of a loop to the next. Under sanitizers neither is worth the minutes that instrumenting every
- * copy takes; MB_SMALL_CODE says so of other builds where speed does not count. */
+ * registers from one turn of a loop to the next. IN_ORDER: a vector (of x86) is computed here, not later with others of its
+ * kind. Under sanitizers none is worth the minutes that instrumenting every copy takes; MB_SMALL_CODE says so of other builds
+ * where speed does not count. */
 #ifndef MB_INLINE_H
 #define MB_INLINE_H
 
@@ -23,10 +24,12 @@
 #define AFRESH(pointer)   __asm__ volatile("" : "+r"(pointer))
 
 #if defined(MB_SMALL_CODE)
+#define IN_ORDER(vector) (void)(vector)
 #define INLINE static inline
 #define UNROLL
 #define ROLLED
 #else
+#define IN_ORDER(vector) __asm__("" : "+v"(vector))
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")

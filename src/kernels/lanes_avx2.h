@@ -193,14 +193,14 @@ INLINE void store(float *to, vf a)
 
 #define WIDE_TILES 1 /* of MB_ACT_16_TILE tokens that are multiplied at once */
 
-/* sum + the pairs of w times the pair x. The empty statement keeps the order: GCC would make all products first and have no
- * registers for the sums. */
+/* sum + the pairs of w times the pair x. In order, for GCC would make all products first and have no registers for the sums. */
 INLINE vi dot_pairs(vi sum, vi w, uint32_t x)
 {
     const __m256i v = _mm256_set1_epi32((int)x);
     sum.v[0] = _mm256_add_epi32(sum.v[0], _mm256_madd_epi16(w.v[0], v));
     sum.v[1] = _mm256_add_epi32(sum.v[1], _mm256_madd_epi16(w.v[1], v));
-    __asm__("" : "+x"(sum.v[0]), "+x"(sum.v[1]));
+    IN_ORDER(sum.v[0]);
+    IN_ORDER(sum.v[1]);
     return sum;
 }
 

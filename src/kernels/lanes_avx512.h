@@ -182,7 +182,9 @@ INLINE void store(float *to, vf a)
 /* sum + the pairs of w times the pair x. */
 INLINE vi dot_pairs(vi sum, vi w, uint32_t x)
 {
-    return _mm512_dpwssd_epi32(sum, w, _mm512_set1_epi32((int)x));
+    sum = _mm512_dpwssd_epi32(sum, w, _mm512_set1_epi32((int)x));
+    IN_ORDER(sum); /* GCC would copy every sum twice */
+    return sum;
 }
 #endif
 

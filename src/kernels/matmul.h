@@ -10,8 +10,8 @@
 /* What the kernels of a weight type read as activations. */
 enum mb_act {
     MB_ACT_F32, /* f32, as they are: F32, F16, BF16 and the types that are dequantized on the way */
-    MB_ACT_Q8,  /* blocks of 32 8-bit integers with an f32 scale: Q4_0 to Q6_K, IQ4_NL, IQ4_XS, MXFP4 */
-    MB_ACT_Q16, /* blocks of 32 integers up to 8191 with an f32 scale: for many tokens, on levels that multiply them faster */
+    MB_ACT_Q8,  /* blocks of 32 8-bit integers with an f32 scale: Q4_0 to Q6_K, IQ4_NL, IQ4_XS, MXFP4; others on some levels */
+    MB_ACT_Q16, /* blocks of 32 integers up to 8191 with an f32 scale: many tokens of other types, on some levels */
     MB_ACT_END
 };
 
