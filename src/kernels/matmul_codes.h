@@ -3,8 +3,7 @@
  * codebooks (IQ1, IQ2, IQ3), where a point names several columns of one row, ternary digits (TQ1_0, TQ2_0), one and two bits
  * (Q1_0, Q2_0) and NVFP4. A row is walked as it lies in the file. Needs AVX2, and matmul_wide.h before it.
  *
- * A weight is d * s * q: d is a float of a block, s a small integer of 16 columns, q fits in a byte. Integers stay integers for
- * four columns in each of eight lanes, which are added up at the end of the row. In NVFP4 s is a float of 16 columns.
+ * Integers stay integers for four columns in each of eight lanes, which are added up at the end of the row.
  *
  * What takes time is not memory but looking points up, one load for each. So all indices of a block are joined from their bits
  * first, many at a time, and stored for the loads to come. */
@@ -17,46 +16,17 @@ struct span_32 {
     __m256i size, sign, s;
 };
 
-/* Indices of a block, in the order of the columns: of points, and of their signs or what else is looked up. */
-struct indices {
-    uint16_t point[64], sign[32];
-};
-typedef void index_fn(struct indices *to, const char *at);
+/* Of the first and of the last 16 columns, in four lanes each. */
+typedef __m256 float_scales;
 
-/* Columns 32 k to 32 k + 31 of the block at `at`; k is a constant where a loop is unrolled. */
-typedef struct span_32 code_fn(const char *at, const struct indices *indices, int k);
-
-/* d of the block. */
-typedef float code_d_fn(const char *at);
-
-/* Scales of 32 columns that are no integers, 16 columns in each half. */
-typedef __m256 float_scales_fn(const char *at, int k);
-
-/* What a type is like. The compiler sees constants. */
-struct code {
-    index_fn *index;
-    code_fn *span;
-    code_d_fn *d;
-    float_scales_fn *scales; /* NULL: they are integers */
-    int spans;               /* times 32 columns in a block */
-    size_t block_bytes;
-};
-
-/* ---- types ---- */
-
-INLINE float f16_at(const char *at)
+INLINE float float_of_half(uint16_t half)
 {
-    uint16_t half;
-    memcpy(&half, at, 2);
     return _cvtsh_ss(half);
 }
 
-INLINE uint32_t word_at(const void *at)
-{
-    uint32_t word;
-    memcpy(&word, at, 4);
-    return word;
-}
+#include "kernels/coded_types.h"
+
+/* ---- types ---- */
 
 /* 16 bytes, in both halves. */
 INLINE __m256i twice(const void *at)
@@ -130,21 +100,6 @@ INLINE __m256i scale_32(int s)
 INLINE __m256i scales_16(int first, int last)
 {
     return _mm256_set_m128i(_mm_set1_epi16((short)last), _mm_set1_epi16((short)first));
-}
-
-INLINE float d_8(const char *at)
-{
-    return f16_at(at) * 0.125f;
-}
-
-INLINE float d_4(const char *at)
-{
-    return f16_at(at) * 0.25f;
-}
-
-INLINE void index_none(struct indices *to, const char *at)
-{
-    (void)to, (void)at;
 }
 
 INLINE struct span_32 code_iq2_xxs(const char *at, const struct indices *indices, int k)
@@ -274,14 +229,6 @@ INLINE struct span_32 code_iq1_m(const char *at, const struct indices *indices, 
                        scales_16((s & 7) * 2 + 1, (s >> 3 & 7) * 2 + 1));
 }
 
-INLINE float d_iq1_m(const char *at)
-{
-    const struct mb_block_iq1_m *b = (const void *)at;
-    const unsigned half = b->scales[1] >> 4 | (b->scales[3] & 0xf0) | (unsigned)(b->scales[5] & 0xf0) << 4 |
-                          (unsigned)(b->scales[7] & 0xf0) << 8;
-    return _cvtsh_ss((unsigned short)half) * 0.125f;
-}
-
 /* Digit `first` of 32 bytes, or of 16 bytes and the digit after it: the byte times 3^digit is digits / 243 * 256 from there on,
  * and times 3 once more has the digit in its bits 8 and 9. */
 INLINE __m256i ternary(__m256i bytes, int first, int second)
@@ -314,21 +261,11 @@ INLINE struct span_32 code_tq1_0(const char *at, const struct indices *indices, 
     return signed_span(_mm256_permute2x128_si256(ternary(more, 4, 4), rest, 0x20), ones);
 }
 
-INLINE float d_tq1_0(const char *at)
-{
-    return f16_at(at + 52);
-}
-
 INLINE struct span_32 code_tq2_0(const char *at, const struct indices *indices, int k)
 {
     (void)indices;
     const __m256i q = bits_of(load_32(at + k / 4 * 32), k % 4 * 2, 3);
     return signed_span(_mm256_sub_epi8(q, _mm256_set1_epi8(1)), scale_32(1));
-}
-
-INLINE float d_tq2_0(const char *at)
-{
-    return f16_at(at + 64);
 }
 
 /* A bit is set where the weight is d, not -d. */
@@ -365,12 +302,6 @@ INLINE __m256 scales_nvfp4(const char *at, int k)
     const uint32_t bits[2] = {d[0] == 0x7f ? 0 : d[0] & 0x7fu, d[1] == 0x7f ? 0 : d[1] & 0x7fu};
     const __m128 first = _mm_set1_ps(mb_f32_of_bits(bits[0] << 20)), last = _mm_set1_ps(mb_f32_of_bits(bits[1] << 20));
     return _mm256_mul_ps(_mm256_set_m128(last, first), _mm256_set1_ps(0x1p119f));
-}
-
-INLINE float d_1(const char *at)
-{
-    (void)at;
-    return 1;
 }
 
 /* ---- products ---- */
@@ -466,21 +397,6 @@ INLINE void make_coded(char *panel, const struct mb_matmul *op, size_t r, size_t
             put_record(panel + b * RECORD_BYTES, (const char *)(words[0] + 32 * b), sizeof words[0]);
     }
 }
-
-/* X(type, name, index, d, scales, spans) */
-#define CODED_TYPES(X)                               \
-    X(IQ2_XXS, iq2_xxs, index_none, d_8, NULL, 8)    \
-    X(IQ2_XS, iq2_xs, index_none, d_8, NULL, 8)      \
-    X(IQ2_S, iq2_s, index_iq2_s, d_8, NULL, 8)       \
-    X(IQ3_XXS, iq3_xxs, index_none, d_4, NULL, 8)    \
-    X(IQ3_S, iq3_s, index_iq3_s, f16_at, NULL, 8)    \
-    X(IQ1_S, iq1_s, index_iq1_s, d_8, NULL, 8)       \
-    X(IQ1_M, iq1_m, index_iq1_m, d_iq1_m, NULL, 8)   \
-    X(TQ1_0, tq1_0, index_none, d_tq1_0, NULL, 8)    \
-    X(TQ2_0, tq2_0, index_none, d_tq2_0, NULL, 8)    \
-    X(Q1_0, q1_0, index_none, f16_at, NULL, 4)       \
-    X(Q2_0, q2_0, index_none, f16_at, NULL, 2)       \
-    X(NVFP4, nvfp4, index_none, d_1, scales_nvfp4, 2)
 
 #define CODED(TYPE, name, index, d, floats, spans)                                                                          \
     static const struct code coded_as_##name = {index, code_##name, d, floats, spans, sizeof(struct mb_block_##name)};      \

@@ -173,38 +173,6 @@ static void matmul_bf16(const struct mb_matmul *op, size_t begin, size_t end)
         matmul_panels(op, dequant_bf16, begin, end);
 }
 
-/* Types without kernels of their own, through f32. */
-static void matmul_dequantized(const struct mb_matmul *op, size_t begin, size_t end)
-{
-    mb_dequant_fn *dequant = mb_dequant_ref(op->type);
-    const struct mb_type_info *info = mb_type_info(op->type);
-    if (op->n_tokens > 1) {
-        matmul_panels(op, dequant, begin, end);
-        return;
-    }
-    for (size_t r = begin; r < end; r++) {
-        float sum = 0;
-        for (size_t c = 0; c < op->n_cols; c += info->block_elements) {
-            float w[256], part;
-            const char *row = (const char *)w;
-            dequant(w, (const char *)op->weights + r * op->row_bytes + c / info->block_elements * info->block_bytes,
-                    info->block_elements);
-            dot_rows(load_f32, 4, mb_dequant_ref(MB_TYPE_F32), &row, 1, (const float *)op->x + c, info->block_elements,
-                     &part, 1);
-            sum += part;
-        }
-        op->y[r] = sum;
-    }
-}
-
-/* Types that have no packed order. */
-INLINE void add_dequantized(struct mb_kernels *kernels)
-{
-    for (uint32_t type = 0; type < MB_TYPE_END; type++)
-        if (mb_quant_reads(type) && !mb_pack_can(type))
-            kernels->matmul[type] = matmul_dequantized;
-}
-
 static void add_float(struct mb_kernels *kernels)
 {
     kernels->matmul[MB_TYPE_F32] = matmul_f32;

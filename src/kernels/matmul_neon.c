@@ -3,6 +3,7 @@
 #include "kernels/lanes_neon.h"
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_packed.h"
+#include "kernels/matmul_codes_neon.h"
 #include "kernels/aarch64_neon.h"
 
 #include <math.h>
@@ -59,8 +60,8 @@ static void store_f16(void *to, const float *from, size_t n)
 void mb_kernels_add_neon_matmul(struct mb_kernels *kernels)
 {
     add_packed(kernels);
-    add_dequantized(kernels);
     add_float(kernels);
+    add_codes(kernels);
     add_prepare(kernels);
     kernels->store[MB_TYPE_F16] = store_f16;
 }
